@@ -1,0 +1,5 @@
+//! ONNX models in process.
+
+mod spec;
+
+pub use spec::EngineSpec;

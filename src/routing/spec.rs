@@ -1,0 +1,118 @@
+//! What the operator asked for, checked and resolved, with nothing live in it. Plain data: two
+//! specs that are equal describe the same house, so a reload can tell what changed.
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+
+use crate::base::{ModelName, Role, VersionName, Weight};
+use crate::onnx::EngineSpec;
+use crate::split::KeySource;
+use crate::upstream::UpstreamSpec;
+use crate::wire::rewrite::RewriteSpec;
+
+/// A model: what clients call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelSpec {
+    /// Its name.
+    pub name: ModelName,
+    /// Requests that are this model's; any one of them is enough. Never empty.
+    pub matches: Vec<MatchSpec>,
+    /// Its versions, in the order of the configuration.
+    pub versions: Vec<VersionSpec>,
+    /// Stickiness; without it every request is a draw of its own.
+    pub sticky: Option<StickySpec>,
+    /// Copies of requests to shadows.
+    pub mirrors: Vec<MirrorSpec>,
+    /// Whether stable answers when a canary fails before the first response byte.
+    pub fallback: bool,
+    /// Longest request body that is kept for a fallback.
+    pub fallback_body_bytes: usize,
+    /// Longest request body; longer ones are answered 413.
+    pub max_request_bytes: u64,
+    /// Longest body that is read ahead to find a model name or a sticky key in it.
+    pub max_peek_bytes: usize,
+    /// From the end of the request to the head of the answer.
+    pub response_timeout: Duration,
+    /// Longest standstill of a request or response body.
+    pub idle_timeout: Duration,
+    /// Whether answers name their version in `x-switchback-version`.
+    pub expose_version: bool,
+}
+
+/// One way in which a request is a model's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MatchSpec {
+    /// `Host`/`:authority` without its port, lower case; `*.` in front matches any one label.
+    pub host: Option<String>,
+    /// Header of this name with this value.
+    pub header: Option<(HeaderName, HeaderValue)>,
+    /// What the request is, by path or by the name in it.
+    pub target: Target,
+}
+
+/// What part of a request names the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Any path.
+    Any,
+    /// This path or below it, by whole segments.
+    PathPrefix(String),
+    /// The inference protocols' own name: `/v2/models/{name}`, `/v1/models/{name}`, OIP gRPC
+    /// `model_name`, OpenAI `model`.
+    Model(String),
+}
+
+/// A version of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VersionSpec {
+    /// Its name.
+    pub name: VersionName,
+    /// Share of the live traffic. Weights of a model sum to 100 %.
+    pub weight: Weight,
+    /// What it does.
+    pub role: Role,
+    /// What serves it.
+    pub backend: BackendSpec,
+    /// What it is sent.
+    pub rewrite: RewriteSpec,
+}
+
+/// What serves a version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BackendSpec {
+    /// A model server.
+    Upstream(UpstreamSpec),
+    /// ONNX Runtime in this process.
+    Onnx(EngineSpec),
+}
+
+/// Which unit is assigned, and the salt that makes the assignment this model's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StickySpec {
+    /// Where the key is found. A request without one is a draw of its own.
+    pub source: KeySource,
+    /// Salt of the hash; by default the model's name.
+    pub salt: String,
+}
+
+/// Copies to one shadow version.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MirrorSpec {
+    /// The version that gets the copies.
+    pub to: VersionName,
+    /// Share of the live requests that is copied.
+    pub sample: Weight,
+    /// For the whole of a copy's exchange.
+    pub deadline: Duration,
+    /// Copies under way per worker.
+    pub max_in_flight: usize,
+    /// Bytes retained for copies per worker.
+    pub max_bytes: usize,
+    /// Longest body that is copied.
+    pub max_body_bytes: usize,
+    /// Live requests under way per worker above which mirroring is suspended.
+    pub suspend_above: usize,
+    /// Headers that do not reach the shadow.
+    pub drop_headers: Vec<HeaderName>,
+}

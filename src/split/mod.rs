@@ -1,0 +1,9 @@
+//! Which version a request gets: a layout of weights, a draw, or a hash of a sticky key.
+//!
+//! Pure: the draw arrives as a number, so a seed replays everything.
+
+mod key;
+mod layout;
+
+pub use key::{KeySource, bucket, cookie};
+pub use layout::Layout;

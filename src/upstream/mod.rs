@@ -1,0 +1,5 @@
+//! Connections to model servers.
+
+mod spec;
+
+pub use spec::{Address, Protocol, UpstreamSpec, UpstreamTls};
