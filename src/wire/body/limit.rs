@@ -1,0 +1,116 @@
+//! A body that may not be longer than allowed, and a meter that outlives it.
+
+use std::cell::{Cell, OnceCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::ByteBody;
+use crate::base::{Fault, FaultKind};
+
+/// What is known of a body from outside while hyper owns it.
+///
+/// hyper's HTTP/1.1 client reports a request body's own fault in the source chain of its error
+/// (see [`super::fault_in`]); its HTTP/2 client only resets the stream and keeps the fault to
+/// itself. The meter has it in both cases.
+#[derive(Debug, Default)]
+pub struct Meter {
+    bytes: Cell<u64>,
+    fault: OnceCell<Fault>,
+}
+
+impl Meter {
+    /// Bytes that have passed.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    /// The fault the body failed with, if it did.
+    pub fn fault(&self) -> Option<&Fault> {
+        self.fault.get()
+    }
+}
+
+/// A body that fails with [`FaultKind::PayloadTooLarge`] once it is longer than `max` bytes. The
+/// chunk that crosses the limit is not passed on.
+#[derive(Debug)]
+pub struct Limit<B> {
+    inner: B,
+    max: u64,
+    meter: Rc<Meter>,
+    done: bool,
+}
+
+impl<B: ByteBody> Limit<B> {
+    /// Limits `inner` to `max` bytes, counted on `meter`.
+    pub fn new(inner: B, max: u64, meter: Rc<Meter>) -> Self {
+        Self { inner, max, meter, done: false }
+    }
+
+    fn fail(&mut self, fault: Fault) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        self.done = true;
+        let _ = self.meter.fault.set(fault.clone());
+        Poll::Ready(Some(Err(fault)))
+    }
+}
+
+impl Limit<()> {
+    /// Refuses a body that announces more than `max` bytes, before a byte of it is read and
+    /// before a `100 Continue` asks for it.
+    ///
+    /// # Errors
+    /// [`FaultKind::PayloadTooLarge`].
+    pub fn check(size: &SizeHint, max: u64) -> Result<(), Fault> {
+        if size.lower() > max { Err(too_large(max)) } else { Ok(()) }
+    }
+}
+
+#[cold]
+fn too_large(max: u64) -> Fault {
+    Fault::new(FaultKind::PayloadTooLarge, format!("the body is longer than the limit of {max} bytes"))
+}
+
+impl<B: ByteBody> Body for Limit<B> {
+    type Data = Bytes;
+    type Error = Fault;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        let this = &mut *self;
+        if this.done {
+            return Poll::Ready(None);
+        }
+        match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                if let Some(chunk) = frame.data_ref() {
+                    let bytes = this.meter.bytes.get().saturating_add(chunk.len() as u64);
+                    if bytes > this.max {
+                        return this.fail(too_large(this.max));
+                    }
+                    this.meter.bytes.set(bytes);
+                } else {
+                    this.done = true;
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(fault)) => this.fail(fault),
+            None => {
+                this.done = true;
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.done || self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
