@@ -1,5 +1,20 @@
 //! Listening: sockets, TLS, telling HTTP/1.1 from HTTP/2, draining.
+//!
+//! One worker thread calls [`serve`] once per listener. The life of a connection is the order of
+//! the files: [`bind`] made the socket (`listener`), `accept` takes the connection and owns its
+//! task, `tls` shakes hands, `protocol` reads the first bytes and hands the requests to a
+//! [`Handler`], and `drain` ends it all. Everything of a worker is `!Send`; only [`Listener`],
+//! [`ServerTls`] and the drain pair cross threads.
+//!
+//! Absent on purpose: anything about models, routes or header rules (`proxy`, `wire`), and any
+//! statistics: a [`ConnectionWatch`] is told what happened.
 
+mod drain;
+mod handler;
 mod spec;
+mod watch;
 
+pub use drain::{Drain, DrainSignal, drain_pair};
+pub use handler::{ConnectionInfo, Handler, IncomingBody};
 pub use spec::{DownstreamSpec, ListenerSpec, TlsSpec};
+pub use watch::{ConnectionFault, ConnectionWatch, Refusal};
