@@ -6,4 +6,4 @@ mod key;
 mod layout;
 
 pub use key::{KeySource, bucket, cookie};
-pub use layout::Layout;
+pub use layout::{Layout, LayoutError};
