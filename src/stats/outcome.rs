@@ -27,6 +27,21 @@ impl Outcome {
         self as usize
     }
 
+    /// The outcome of an answer that came whole: by its gRPC status where it is a gRPC answer,
+    /// else by its HTTP status. gRPC's statuses are told apart as in the specification's guide:
+    /// those that say that the request was at fault, and those that say that the server was.
+    pub fn of(status: u16, grpc: Option<u8>) -> Self {
+        match (grpc, status) {
+            (Some(0), _) => Self::Success,
+            (Some(1), _) => Self::Cancelled,
+            (Some(3 | 5 | 6 | 7 | 9 | 11 | 16), _) => Self::ClientError,
+            (Some(_), _) => Self::ServerError,
+            (None, 0..400) => Self::Success,
+            (None, 400..500) => Self::ClientError,
+            (None, _) => Self::ServerError,
+        }
+    }
+
     /// The outcome as it stands in metric labels and logs.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -62,15 +77,13 @@ pub enum DropReason {
     Reset,
     /// The shadow was not loaded or could not serve.
     Unavailable,
-    /// Upgraded connections are never copied.
-    Upgrade,
     /// Anything else.
     Other,
 }
 
 impl DropReason {
     /// Every reason, in the order of [`DropReason::index`].
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 11] = [
         Self::InFlight,
         Self::Bytes,
         Self::TooLarge,
@@ -81,7 +94,6 @@ impl DropReason {
         Self::Connect,
         Self::Reset,
         Self::Unavailable,
-        Self::Upgrade,
         Self::Other,
     ];
 
@@ -104,7 +116,6 @@ impl DropReason {
             Self::Connect => "connect",
             Self::Reset => "reset",
             Self::Unavailable => "unavailable",
-            Self::Upgrade => "upgrade",
             Self::Other => "other",
         }
     }
@@ -121,6 +132,6 @@ mod tests {
         assert!(DropReason::ALL.into_iter().enumerate().all(|(i, r)| r.index() == i));
         let outcomes: HashSet<_> = Outcome::ALL.into_iter().map(Outcome::as_str).collect();
         let reasons: HashSet<_> = DropReason::ALL.into_iter().map(DropReason::as_str).collect();
-        assert_eq!((outcomes.len(), reasons.len()), (5, 12));
+        assert_eq!((outcomes.len(), reasons.len()), (5, 11));
     }
 }

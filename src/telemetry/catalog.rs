@@ -1,0 +1,240 @@
+//! Every metric: its name, type, unit, labels and meaning. No name is written anywhere else.
+//!
+//! Prometheus' conventions hold: base units (seconds, bytes, ratios), `_total` on counters and on
+//! nothing else. Every label's values are bounded by the configuration or by an enum.
+
+/// What a metric is to Prometheus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+    /// Counts values up to each of these bounds, in nanoseconds, and beyond.
+    Histogram(&'static [u64]),
+}
+
+impl Kind {
+    /// The type as it stands in a `# TYPE` line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram(_) => "histogram",
+        }
+    }
+}
+
+/// What a metric's numbers count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Things: requests, connections.
+    Count,
+    /// Seconds.
+    Seconds,
+    /// Bytes.
+    Bytes,
+    /// A share, 0 to 1.
+    Ratio,
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// Its name on the page.
+    pub name: &'static str,
+    /// What it is to Prometheus.
+    pub kind: Kind,
+    /// What its numbers count.
+    pub unit: Unit,
+    /// Its labels, in the order in which values are given.
+    pub labels: &'static [&'static str],
+    /// What it says, in one sentence.
+    pub help: &'static str,
+}
+
+const MICROSECOND: u64 = 1_000;
+const MILLISECOND: u64 = 1_000_000;
+const SECOND: u64 = 1_000_000_000;
+
+/// Bounds for what a client waits: 100 µs to 60 s, the default timeout.
+const LATENCY: &[u64] = &[
+    100 * MICROSECOND,
+    250 * MICROSECOND,
+    500 * MICROSECOND,
+    MILLISECOND,
+    2_500 * MICROSECOND,
+    5 * MILLISECOND,
+    10 * MILLISECOND,
+    25 * MILLISECOND,
+    50 * MILLISECOND,
+    100 * MILLISECOND,
+    250 * MILLISECOND,
+    500 * MILLISECOND,
+    SECOND,
+    2_500 * MILLISECOND,
+    5 * SECOND,
+    10 * SECOND,
+    25 * SECOND,
+    60 * SECOND,
+];
+
+/// Bounds for what Switchback itself takes: 1 µs to 10 ms.
+const OVERHEAD: &[u64] = &[
+    MICROSECOND,
+    2_500,
+    5 * MICROSECOND,
+    10 * MICROSECOND,
+    25 * MICROSECOND,
+    50 * MICROSECOND,
+    100 * MICROSECOND,
+    250 * MICROSECOND,
+    500 * MICROSECOND,
+    MILLISECOND,
+    2_500 * MICROSECOND,
+    5 * MILLISECOND,
+    10 * MILLISECOND,
+];
+
+const VERSION: &[&str] = &["model", "version", "role"];
+const MIRROR: &[&str] = &["model", "version"];
+
+macro_rules! metrics {
+    ($($const:ident = $name:literal, $kind:expr, $unit:ident, $labels:expr, $help:literal;)*) => {
+        $(
+            #[doc = concat!("`", $name, "`: ", $help)]
+            pub const $const: Metric =
+                Metric { name: $name, kind: $kind, unit: Unit::$unit, labels: $labels, help: $help };
+        )*
+
+        /// Every metric, in the order of the page.
+        pub const ALL: &[Metric] = &[$($const),*];
+    };
+}
+
+metrics! {
+    REQUESTS = "switchback_requests_total", Kind::Counter, Count, &["model", "version", "role", "outcome"],
+        "Finished requests by outcome, judged at the end of the body and its trailers.";
+    REQUEST_DURATION = "switchback_request_duration_seconds", Kind::Histogram(LATENCY), Seconds, VERSION,
+        "From the head of a request to the last byte of its answer, whatever the outcome.";
+    TIME_TO_FIRST_BYTE = "switchback_time_to_first_byte_seconds", Kind::Histogram(LATENCY), Seconds, VERSION,
+        "From the head of a request to the first byte of the answer's body.";
+    OVERHEAD_TIME = "switchback_overhead_seconds", Kind::Histogram(OVERHEAD), Seconds, VERSION,
+        "Time per request spent inside Switchback, not waiting for clients or versions.";
+    REQUESTS_IN_FLIGHT = "switchback_requests_in_flight", Kind::Gauge, Count, VERSION,
+        "Requests under way.";
+    REQUEST_BODY = "switchback_request_body_bytes_total", Kind::Counter, Bytes, VERSION,
+        "Bytes of request bodies.";
+    RESPONSE_BODY = "switchback_response_body_bytes_total", Kind::Counter, Bytes, VERSION,
+        "Bytes of the bodies of answers.";
+    FAULTS = "switchback_faults_total", Kind::Counter, Count, &["model", "version", "role", "reason"],
+        "Requests that failed in or behind Switchback, by reason.";
+    GRPC_RESPONSES = "switchback_grpc_responses_total", Kind::Counter, Count, &["model", "version", "role", "code"],
+        "gRPC answers by numeric status code.";
+    UPSTREAM_RETRIES = "switchback_upstream_retries_total", Kind::Counter, Count, VERSION,
+        "Requests sent again because a reused connection was dead.";
+    FALLBACKS = "switchback_fallbacks_total", Kind::Counter, Count, VERSION,
+        "Requests of this version that the stable version answered in its place.";
+    SPLIT_WEIGHT = "switchback_split_weight_ratio", Kind::Gauge, Ratio, VERSION,
+        "Share of live traffic that the version is given, 0 to 1.";
+    VERSION_READY = "switchback_version_ready", Kind::Gauge, Count, VERSION,
+        "Whether the version can serve: 1 or 0.";
+    MIRROR_ELIGIBLE = "switchback_mirror_eligible_total", Kind::Counter, Count, MIRROR,
+        "Requests that could have been copied to this shadow.";
+    MIRROR_SAMPLED = "switchback_mirror_sampled_total", Kind::Counter, Count, MIRROR,
+        "Eligible requests that the sampling percentage drew.";
+    MIRROR_SENT = "switchback_mirror_sent_total", Kind::Counter, Count, MIRROR,
+        "Copies that left for the shadow.";
+    MIRROR_COMPLETED = "switchback_mirror_completed_total", Kind::Counter, Count, MIRROR,
+        "Copies that the shadow answered whole and in time.";
+    MIRROR_DROPPED = "switchback_mirror_dropped_total", Kind::Counter, Count, &["model", "version", "reason"],
+        "Sampled requests whose copy was not sent or not answered, by reason.";
+    MIRROR_COVERAGE = "switchback_mirror_coverage_ratio", Kind::Gauge, Ratio, MIRROR,
+        "Share of sampled requests whose copy was answered, 0 to 1, since the start.";
+    MIRROR_IN_FLIGHT = "switchback_mirror_in_flight", Kind::Gauge, Count, MIRROR,
+        "Copies under way.";
+    MIRROR_RETAINED = "switchback_mirror_retained_bytes", Kind::Gauge, Bytes, MIRROR,
+        "Bytes of bodies that are held for copies.";
+    UNROUTED = "switchback_unrouted_requests_total", Kind::Counter, Count, &["reason"],
+        "Requests answered with an error before any version was chosen, by reason.";
+    CONNECTIONS_OPENED = "switchback_connections_opened_total", Kind::Counter, Count, &[],
+        "Client connections accepted.";
+    CONNECTIONS_ACTIVE = "switchback_connections_active", Kind::Gauge, Count, &[],
+        "Client connections open now.";
+    CONNECTIONS_REFUSED = "switchback_connections_refused_total", Kind::Counter, Count, &[],
+        "Client connections closed at once because of the limit.";
+    HANDSHAKE_FAILURES = "switchback_tls_handshake_failures_total", Kind::Counter, Count, &[],
+        "TLS handshakes of clients that failed or took too long.";
+    PROTOCOL_ERRORS = "switchback_protocol_errors_total", Kind::Counter, Count, &[],
+        "Client connections that ended because the client broke HTTP.";
+    ACCEPT_ERRORS = "switchback_accept_errors_total", Kind::Counter, Count, &[],
+        "Client connections that could not be accepted.";
+    ACCESS_LOG_DROPPED = "switchback_access_log_dropped_total", Kind::Counter, Count, &[],
+        "Access log lines dropped because their queue was full.";
+    STATISTICS_OVERFLOWS = "switchback_statistics_overflows_total", Kind::Counter, Count, &[],
+        "Statistics filed under _overflow because too many versions were ever counted.";
+    CONFIG_RELOADS = "switchback_config_reloads_total", Kind::Counter, Count, &["result"],
+        "Configuration reloads by result: applied or refused.";
+    CONFIG_LAST_RELOAD = "switchback_config_last_reload_success", Kind::Gauge, Count, &[],
+        "Whether the last reload of the configuration was applied: 1 or 0.";
+    READY = "switchback_ready", Kind::Gauge, Count, &[],
+        "Whether the sidecar is ready for traffic: 1 or 0.";
+    BUILD_INFO = "switchback_build_info", Kind::Gauge, Count, &["version"],
+        "Always 1; the label names the version of Switchback.";
+    PROCESS_CPU = "process_cpu_seconds_total", Kind::Counter, Seconds, &[],
+        "User and system CPU time of the process.";
+    PROCESS_MEMORY = "process_resident_memory_bytes", Kind::Gauge, Bytes, &[],
+        "Resident memory of the process.";
+    PROCESS_FDS = "process_open_fds", Kind::Gauge, Count, &[],
+        "Open file descriptors of the process.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn is_name(text: &str) -> bool {
+        text.starts_with(|c: char| c.is_ascii_lowercase())
+            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+            && !text.contains("__")
+            && !text.ends_with('_')
+    }
+
+    #[test]
+    fn every_metric_follows_the_conventions_of_prometheus() {
+        for metric in ALL {
+            let name = metric.name;
+            assert!(is_name(name), "{name}");
+            assert!(name.starts_with("switchback_") || name.starts_with("process_"), "{name}");
+            assert_eq!(name.ends_with("_total"), metric.kind == Kind::Counter, "{name}");
+            for reserved in ["_sum", "_count", "_bucket", "_created"] {
+                assert!(!name.ends_with(reserved), "{name}");
+            }
+            let stem = name.strip_suffix("_total").unwrap_or(name);
+            assert_eq!(stem.ends_with("_seconds"), metric.unit == Unit::Seconds, "{name}");
+            assert_eq!(stem.ends_with("_bytes"), metric.unit == Unit::Bytes, "{name}");
+            assert_eq!(stem.ends_with("_ratio"), metric.unit == Unit::Ratio, "{name}");
+            assert!(metric.help.ends_with('.') && !metric.help.contains(['\\', '\n']), "{name}");
+            assert!(metric.labels.iter().all(|l| is_name(l) && *l != "le"), "{name}");
+            let labels: HashSet<_> = metric.labels.iter().collect();
+            assert_eq!(labels.len(), metric.labels.len(), "{name}");
+        }
+    }
+
+    #[test]
+    fn no_name_stands_twice() {
+        let names: HashSet<_> = ALL.iter().map(|m| m.name).collect();
+        assert_eq!(names.len(), ALL.len());
+    }
+
+    #[test]
+    fn bounds_of_histograms_rise() {
+        for metric in ALL {
+            if let Kind::Histogram(bounds) = metric.kind {
+                assert!(bounds.is_sorted_by(|a, b| a < b) && !bounds.is_empty(), "{}", metric.name);
+                assert_eq!(metric.unit, Unit::Seconds);
+            }
+        }
+    }
+}
