@@ -1,1 +1,196 @@
-//! To come.
+//! What a version is told about the client: `x-forwarded-*`, `x-request-id` and `traceparent`.
+//!
+//! A sidecar usually stands behind another proxy, so what that one says is kept and added to,
+//! never replaced. (A listener that strangers reach directly must not be believed; that is the
+//! operator's to arrange, as with every sidecar.)
+//!
+//! Switchback makes no spans, so a valid `traceparent` passes as it is. Values that are the same
+//! for a whole connection are made once, in [`Peer`].
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::header::{Entry, HOST, HeaderName};
+use http::{HeaderMap, HeaderValue};
+use smallvec::SmallVec;
+
+/// `x-forwarded-for`: the addresses a request came through, the client's first.
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// `x-forwarded-proto`: what the client spoke, `http` or `https`.
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// `x-forwarded-host`: the host that the client asked for.
+pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// `x-request-id`: one id along the whole way, the same on a mirrored copy.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// `traceparent` of W3C Trace Context.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// `tracestate` of W3C Trace Context; it has no meaning without its `traceparent`.
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// The other end of a client's connection. Made once per connection and shared by its requests.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// The client's address; a Unix socket has none.
+    pub address: Option<IpAddr>,
+    /// The address as `x-forwarded-for` has it; not added where there is no address.
+    pub forwarded_for: Option<HeaderValue>,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// Name of the listener it came to.
+    pub listener: Arc<str>,
+    /// Whether it may choose a version by `x-switchback-version`.
+    pub allow_pin: bool,
+    /// Header fields that its requests may have. The HTTP/1.1 codec counts for itself; HTTP/2's
+    /// knows only bytes.
+    pub max_fields: usize,
+}
+
+impl Peer {
+    /// The peer of a connection to `listener`, with any number of header fields.
+    pub fn new(address: Option<IpAddr>, tls: bool, listener: Arc<str>, allow_pin: bool) -> Self {
+        // An IPv4 client of a dual-stack socket is told by its own address.
+        let address = address.map(|address| address.to_canonical());
+        let forwarded_for =
+            address.and_then(|address| HeaderValue::from_maybe_shared(address.to_string()).ok());
+        Self {
+            address,
+            forwarded_for,
+            scheme: if tls { "https" } else { "http" },
+            listener,
+            allow_pin,
+            max_fields: usize::MAX,
+        }
+    }
+}
+
+/// Adds to a request what its version should know of the client. Call it after
+/// [`super::hygiene::request`] and before the host is rewritten.
+pub fn request(parts: &mut http::request::Parts, peer: &Peer) {
+    let headers = &mut parts.headers;
+    if let Some(address) = &peer.forwarded_for {
+        append_address(headers, address);
+    }
+    if let Entry::Vacant(entry) = headers.entry(X_FORWARDED_PROTO) {
+        entry.insert(HeaderValue::from_static(peer.scheme));
+    }
+    if !headers.contains_key(X_FORWARDED_HOST) {
+        let host = match parts.uri.authority() {
+            Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
+            None => headers.get(HOST).cloned(),
+        };
+        if let Some(host) = host {
+            headers.insert(X_FORWARDED_HOST, host);
+        }
+    }
+    if headers.get(X_REQUEST_ID).is_none_or(HeaderValue::is_empty) {
+        headers.insert(X_REQUEST_ID, request_id());
+    }
+    if !has_valid_parent(headers) {
+        headers.remove(TRACESTATE);
+        headers.insert(TRACEPARENT, traceparent());
+    }
+}
+
+/// Appends to the last line. Several lines become one, because many servers read only one.
+fn append_address(headers: &mut HeaderMap, address: &HeaderValue) {
+    let mut entry = match headers.entry(X_FORWARDED_FOR) {
+        Entry::Vacant(entry) => {
+            entry.insert(address.clone());
+            return;
+        }
+        Entry::Occupied(entry) => entry,
+    };
+    let mut all = SmallVec::<[u8; 128]>::new();
+    for line in entry.iter().filter(|line| !line.is_empty()) {
+        all.extend_from_slice(line.as_bytes());
+        all.extend_from_slice(b", ");
+    }
+    all.extend_from_slice(address.as_bytes());
+    if let Ok(value) = HeaderValue::from_bytes(&all) {
+        entry.insert(value);
+    }
+}
+
+/// A random UUID (version 4, RFC 9562 section 5.4). Ids are for finding, not for secrecy, so the
+/// generator need not be a cryptographic one.
+fn request_id() -> HeaderValue {
+    const VERSION: u128 = 0xf << 76;
+    const VARIANT: u128 = 0b11 << 62;
+    let id = fastrand::u128(..) & !VERSION & !VARIANT | (4 << 76) | (0b10 << 62);
+    let [a, b, c, d] = hex32(id);
+    let mut text = SmallVec::<[u8; 36]>::new();
+    text.extend_from_slice(&a);
+    for part in [b, c] {
+        let (first, last) = part.split_at(4);
+        text.push(b'-');
+        text.extend_from_slice(first);
+        text.push(b'-');
+        text.extend_from_slice(last);
+    }
+    text.extend_from_slice(&d);
+    value(&text)
+}
+
+/// A new trace. The `sampled` flag is clear, as the specification asks of one who starts a trace
+/// without recording it (section 3.2.2.5.1).
+fn traceparent() -> HeaderValue {
+    let mut text = SmallVec::<[u8; 55]>::new();
+    text.extend_from_slice(b"00-");
+    text.extend_from_slice(hex32(fastrand::u128(1..)).as_flattened());
+    text.push(b'-');
+    let span = hex32(u128::from(fastrand::u64(1..)));
+    text.extend_from_slice(span.as_flattened().get(16..).unwrap_or_default());
+    text.extend_from_slice(b"-00");
+    value(&text)
+}
+
+/// The 32 hexadecimal digits of a number, in four groups of eight.
+fn hex32(number: u128) -> [[u8; 8]; 4] {
+    [96, 64, 32, 0].map(|shift| hex8((number >> shift) as u32))
+}
+
+/// Eight hexadecimal digits at once: each nibble is spread to a byte of a word, then all eight are
+/// made digits together. Two ids are made for nearly every request, so it is worth the trouble.
+fn hex8(number: u32) -> [u8; 8] {
+    let n = u64::from(number);
+    let n = ((n & 0xffff_0000) << 16) | (n & 0xffff);
+    let n = ((n & 0x0000_ff00_0000_ff00) << 8) | (n & 0x0000_00ff_0000_00ff);
+    let n = ((n & 0x00f0_00f0_00f0_00f0) << 4) | (n & 0x000f_000f_000f_000f);
+    let letters = ((n + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
+    (n + 0x3030_3030_3030_3030 + letters * 39).to_be_bytes()
+}
+
+/// Hexadecimal digits and dashes are always a header value. It is different every time, so HPACK
+/// must not waste its table on it (RFC 7541 section 6.2.3).
+fn value(text: &[u8]) -> HeaderValue {
+    let mut value = HeaderValue::from_bytes(text).unwrap_or(HeaderValue::from_static(""));
+    value.set_sensitive(true);
+    value
+}
+
+fn has_valid_parent(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(TRACEPARENT).iter();
+    matches!((lines.next(), lines.next()), (Some(one), None) if is_valid_parent(one.as_bytes()))
+}
+
+/// W3C Trace Context section 3.2: version 00 is 55 characters; later ones may go on after a dash.
+fn is_valid_parent(text: &[u8]) -> bool {
+    let hex = |part: &[u8]| part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let zero = |part: &[u8]| part.iter().all(|byte| *byte == b'0');
+    let Some((parent, later)) = text.split_at_checked(55) else { return false };
+    let mut parts = parent.split(|byte| *byte == b'-');
+    let (Some(version), Some(trace), Some(span), Some(flags), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return false;
+    };
+    (version.len(), trace.len(), span.len(), flags.len()) == (2, 32, 16, 2)
+        && [version, trace, span, flags].into_iter().all(hex)
+        && version != b"ff"
+        && !zero(trace)
+        && !zero(span)
+        && (later.is_empty() || (version != b"00" && later.starts_with(b"-")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,39 +1,454 @@
-//! What may pass from one side to the other.
-use crate::base::Fault;
-use http::{HeaderMap, HeaderValue, Version};
+//! What may pass from one side to the other: one function for each direction.
+//!
+//! A proxy ends one connection and begins another, so whatever speaks of a connection must not
+//! pass (RFC 9110 section 7.6.1), and whatever two servers could understand differently must not
+//! pass either (RFC 9112 section 11.2, request smuggling). Everything else passes untouched:
+//! repeated fields stay repeated and in order, values that are not text stay as they are.
+//!
+//! Most messages have nothing to strip. Both functions look at each field once, by the length of
+//! its name first, and allocate only where something unusual must be rebuilt.
+//!
+//! What is *not* done here: the version of a forwarded request, `Host`/`:authority` and
+//! [`ask_upgrade`] are the upstream adapter's, because it alone knows what it speaks. Framing is
+//! hyper's; it is made anew on both sides from the body's size.
 
-/// What a client asked for by headers that are not passed on.
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, uri::Scheme};
+use smallvec::SmallVec;
+
+use super::grpc;
+use crate::base::{Fault, FaultKind};
+
+/// What a client asked for by fields that are not passed on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Asked {
-    /// `Upgrade`, where the client may and does ask for it.
+    /// The protocols of `Upgrade`, where the client may switch (HTTP/1.1 with `Connection:
+    /// upgrade`). Give it to [`ask_upgrade`]. An upgrade to `h2c` is not heard (RFC 9113 took it
+    /// out).
     pub upgrade: Option<HeaderValue>,
-    /// `Expect: 100-continue`.
+    /// `Expect: 100-continue`: the client waits before it sends its body. hyper answers when the
+    /// body is first polled, so refuse before that.
     pub expects_continue: bool,
-    /// A gRPC call.
+    /// A gRPC call: faults are answered in gRPC's way.
     pub grpc: bool,
-    /// `TE: trailers`.
+    /// `TE: trailers`; it stays on the request.
     pub trailers: bool,
 }
 
-/// Checks and normalises a client's request.
+/// Checks a client's request and takes off it what must not pass.
+///
+/// Afterwards there is at most one `Host` and, where the target has an authority too (HTTP/2, or
+/// the absolute form), they agree. `Trailer` stays, because hyper's server sends on HTTP/1.1 only
+/// trailers that it names; `TE: trailers` stays; `parts.version` stays the client's.
 ///
 /// # Errors
-/// BadRequest, NotImplemented.
+/// [`FaultKind::BadRequest`] for a request that servers could read differently: no `Host` or
+/// several, a malformed one or one that contradicts the target (RFC 9112 section 3.2), differing
+/// or malformed lengths, a length together with `Transfer-Encoding` (section 6.3), an expectation
+/// other than `100-continue`. [`FaultKind::NotImplemented`] for `CONNECT`, `TRACE` and transfer
+/// codings other than `chunked`.
 pub fn request(parts: &mut http::request::Parts) -> Result<Asked, Fault> {
-    let _ = parts;
-    Ok(Asked::default())
+    if parts.method == Method::CONNECT || parts.method == Method::TRACE {
+        return Err(Fault::new(FaultKind::NotImplemented, "CONNECT and TRACE are not served"));
+    }
+    let seen = Seen::of(&parts.headers, FaultKind::BadRequest)?;
+    if let Some(length) = seen.length {
+        if seen.has(Field::TransferEncoding) {
+            return Err(bad("both Content-Length and Transfer-Encoding"));
+        }
+        if !is_number(length) {
+            return Err(bad("Content-Length is not a number"));
+        }
+    }
+    if seen.other_coding {
+        return Err(Fault::new(FaultKind::NotImplemented, "a transfer coding other than chunked"));
+    }
+    check_target(parts, &seen)?;
+
+    let mut asked = Asked {
+        grpc: seen.content_type.is_some_and(grpc::is_grpc_type),
+        trailers: seen.te_trailers,
+        ..Asked::default()
+    };
+    if seen.has(Field::Expect) {
+        // An HTTP/1.0 client cannot expect anything (RFC 9110 section 10.1.1).
+        if parts.version >= Version::HTTP_11 {
+            if seen.other_expectation {
+                return Err(bad("an expectation other than 100-continue"));
+            }
+            asked.expects_continue = true;
+        }
+    }
+    let repeated = seen.fields & REPEATED_LENGTH != 0;
+    let mut strips = seen.fields & STRIPPED_OF_REQUEST;
+    if seen.te_plain {
+        strips &= !Field::Te.bit();
+    }
+    if strips != 0 {
+        if seen.wants_upgrade && parts.version == Version::HTTP_11 {
+            asked.upgrade = upgrade_of(&parts.headers);
+        }
+        strip(&mut parts.headers, strips);
+        if asked.trailers && strips & Field::Te.bit() != 0 {
+            parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+    }
+    if repeated {
+        keep_first(&mut parts.headers, &header::CONTENT_LENGTH);
+    }
+    Ok(asked)
 }
 
-/// Normalises a version's answer.
+/// Takes off a version's answer what must not pass, and gives it the client's HTTP version (to an
+/// HTTP/1.0 client 1.1, which hyper lowers).
+///
+/// A `101` keeps `Upgrade` and `Connection: upgrade`. The length of an answer to `HEAD` and of a
+/// `304` stays, for it speaks of the answer to `GET` (RFC 9110 section 8.6); a `204` has none.
 ///
 /// # Errors
-/// UpstreamProtocol.
+/// [`FaultKind::UpstreamProtocol`] for differing or malformed lengths, transfer codings other
+/// than `chunked`, and a `101` without `Upgrade` or to a client that does not speak HTTP/1.1.
 pub fn response(parts: &mut http::response::Parts, downstream: Version) -> Result<(), Fault> {
-    parts.version = downstream;
+    let seen = Seen::of(&parts.headers, FaultKind::UpstreamProtocol)?;
+    let broken = |detail| Err(Fault::new(FaultKind::UpstreamProtocol, detail));
+    if seen.other_coding {
+        return broken("the answer has a transfer coding other than chunked");
+    }
+    if seen.length.is_some_and(|length| !is_number(length)) {
+        return broken("the Content-Length of the answer is not a number");
+    }
+    let mut strips = seen.fields & STRIPPED_OF_RESPONSE;
+    let repeated = seen.fields & REPEATED_LENGTH != 0;
+    let switching = parts.status == StatusCode::SWITCHING_PROTOCOLS;
+    let switched = if switching { parts.headers.get(header::UPGRADE).cloned() } else { None };
+    if switching && (downstream != Version::HTTP_11 || switched.is_none()) {
+        return broken("the answer switches protocols, but not as HTTP/1.1 does");
+    }
+    // RFC 9112 section 6.3: where both are there, the length is a lie and must not be forwarded.
+    if parts.status.is_informational()
+        || parts.status == StatusCode::NO_CONTENT
+        || seen.has(Field::TransferEncoding)
+    {
+        strips |= seen.fields & Field::ContentLength.bit();
+    }
+    if strips != 0 {
+        strip(&mut parts.headers, strips);
+    }
+    if repeated && strips & Field::ContentLength.bit() == 0 {
+        keep_first(&mut parts.headers, &header::CONTENT_LENGTH);
+    }
+    if let Some(protocol) = switched {
+        ask_upgrade(&mut parts.headers, protocol);
+    }
+    // An answer that calls itself HTTP/1.0 has hyper close the connection although its client may
+    // want to keep it; hyper writes the client's version in any case.
+    parts.version = downstream.max(Version::HTTP_11);
     Ok(())
 }
 
 /// Puts a client's upgrade back on the request to an HTTP/1.1 upstream.
 pub fn ask_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
-    let _ = (headers, protocol);
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, protocol);
 }
+
+/// `host[:port]` that the client asked for: of the target where it has one, else of `Host`.
+pub fn authority(parts: &http::request::Parts) -> Option<&str> {
+    match parts.uri.authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()),
+    }
+}
+
+// === fields ===
+
+/// Fields that mean something here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
+enum Field {
+    Connection,
+    KeepAlive,
+    ProxyConnection,
+    ProxyAuthorization,
+    ProxyAuthenticate,
+    ProxyAuthenticationInfo,
+    Te,
+    TransferEncoding,
+    Upgrade,
+    Expect,
+    SwitchbackError,
+    Host,
+    ContentLength,
+    ContentType,
+}
+
+impl Field {
+    const fn bit(self) -> u16 {
+        1 << self as u16
+    }
+}
+
+/// Not a field: the length was there more than once, each time the same.
+const REPEATED_LENGTH: u16 = 1 << 15;
+/// Not a field: there was more than one `Host`.
+const REPEATED_HOST: u16 = 1 << 14;
+
+/// Fields of a connection (RFC 9110 section 7.6.1) and those that older RFCs and practice add.
+const HOP_BY_HOP: u16 = Field::Connection.bit()
+    | Field::KeepAlive.bit()
+    | Field::ProxyConnection.bit()
+    | Field::Te.bit()
+    | Field::TransferEncoding.bit()
+    | Field::Upgrade.bit();
+
+/// `Expect` is answered by hyper; credentials for a proxy end at the proxy (RFC 9110 section
+/// 11.7.2); a reason for a fault is ours to give.
+const STRIPPED_OF_REQUEST: u16 =
+    HOP_BY_HOP | Field::ProxyAuthorization.bit() | Field::Expect.bit() | Field::SwitchbackError.bit();
+
+/// A version that asks for a proxy's credentials is not heard. `x-switchback-error` stays: it is
+/// the reason of another Switchback further up.
+const STRIPPED_OF_RESPONSE: u16 =
+    HOP_BY_HOP | Field::ProxyAuthenticate.bit() | Field::ProxyAuthenticationInfo.bit();
+
+fn field(name: &HeaderName) -> Option<Field> {
+    let name = name.as_str();
+    Some(match (name.len(), name) {
+        (2, "te") => Field::Te,
+        (4, "host") => Field::Host,
+        (6, "expect") => Field::Expect,
+        (7, "upgrade") => Field::Upgrade,
+        (10, "connection") => Field::Connection,
+        (10, "keep-alive") => Field::KeepAlive,
+        (12, "content-type") => Field::ContentType,
+        (14, "content-length") => Field::ContentLength,
+        (16, "proxy-connection") => Field::ProxyConnection,
+        (17, "transfer-encoding") => Field::TransferEncoding,
+        (18, "x-switchback-error") => Field::SwitchbackError,
+        (18, "proxy-authenticate") => Field::ProxyAuthenticate,
+        (19, "proxy-authorization") => Field::ProxyAuthorization,
+        (25, "proxy-authentication-info") => Field::ProxyAuthenticationInfo,
+        _ => return None,
+    })
+}
+
+static STRIPPABLE: [(Field, HeaderName); 12] = [
+    (Field::Connection, header::CONNECTION),
+    (Field::KeepAlive, HeaderName::from_static("keep-alive")),
+    (Field::ProxyConnection, HeaderName::from_static("proxy-connection")),
+    (Field::ProxyAuthorization, header::PROXY_AUTHORIZATION),
+    (Field::ProxyAuthenticate, header::PROXY_AUTHENTICATE),
+    (Field::ProxyAuthenticationInfo, HeaderName::from_static("proxy-authentication-info")),
+    (Field::Te, header::TE),
+    (Field::TransferEncoding, header::TRANSFER_ENCODING),
+    (Field::Upgrade, header::UPGRADE),
+    (Field::Expect, header::EXPECT),
+    (Field::SwitchbackError, HeaderName::from_static("x-switchback-error")),
+    (Field::ContentLength, header::CONTENT_LENGTH),
+];
+
+/// Fields meant for everyone along the way. A sender must not name them in `Connection` (RFC 9110
+/// section 7.6.1); one that does, does it to have a proxy drop what the server relies on.
+fn is_end_to_end(name: &str) -> bool {
+    const NAMES: [&str; 15] = [
+        "host",
+        "content-length",
+        "content-type",
+        "content-encoding",
+        "authorization",
+        "cookie",
+        "set-cookie",
+        "cache-control",
+        "trailer",
+        "forwarded",
+        "x-real-ip",
+        "x-request-id",
+        "traceparent",
+        "tracestate",
+        "te",
+    ];
+    let starts = |prefix: &str| name.get(..prefix.len()).is_some_and(|s| s.eq_ignore_ascii_case(prefix));
+    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+        || starts("x-forwarded-")
+        || starts("x-switchback-")
+        || starts("grpc-")
+}
+
+// === one look at every field ===
+
+/// What one pass over the fields finds.
+#[derive(Default)]
+struct Seen<'a> {
+    fields: u16,
+    host: Option<&'a HeaderValue>,
+    length: Option<&'a HeaderValue>,
+    content_type: Option<&'a HeaderValue>,
+    te_trailers: bool,
+    /// `TE: trailers` and nothing else, as every gRPC call has it: nothing to do.
+    te_plain: bool,
+    wants_upgrade: bool,
+    other_coding: bool,
+    other_expectation: bool,
+}
+
+impl<'a> Seen<'a> {
+    /// `kind` is whom to blame for what no reader could accept.
+    fn of(headers: &'a HeaderMap, kind: FaultKind) -> Result<Self, Fault> {
+        let mut seen = Self::default();
+        for (name, value) in headers {
+            let Some(field) = field(name) else { continue };
+            let again = seen.has(field);
+            seen.fields |= field.bit();
+            match field {
+                Field::Host if again => seen.fields |= REPEATED_HOST,
+                Field::Host => seen.host = Some(value),
+                Field::ContentLength if again => {
+                    if seen.length != Some(value) {
+                        return Err(Fault::new(kind, "Content-Length twice, and not the same"));
+                    }
+                    seen.fields |= REPEATED_LENGTH;
+                }
+                Field::ContentLength => seen.length = Some(value),
+                Field::ContentType => seen.content_type = Some(value),
+                Field::TransferEncoding => {
+                    seen.other_coding |= again || !value.as_bytes().eq_ignore_ascii_case(b"chunked");
+                }
+                Field::Expect => {
+                    seen.other_expectation |= !value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+                }
+                Field::Te => {
+                    seen.te_trailers |= has_token(value, b"trailers");
+                    seen.te_plain = !again && value.as_bytes() == b"trailers";
+                }
+                Field::Connection => seen.wants_upgrade |= has_token(value, b"upgrade"),
+                _ => {}
+            }
+        }
+        Ok(seen)
+    }
+
+    fn has(&self, field: Field) -> bool {
+        self.fields & field.bit() != 0
+    }
+}
+
+/// Host and target (RFC 9112 section 3.2, RFC 9113 section 8.3.1).
+fn check_target(parts: &http::request::Parts, seen: &Seen<'_>) -> Result<(), Fault> {
+    let authority = parts.uri.authority();
+    if seen.fields & REPEATED_HOST != 0 {
+        return Err(bad("more than one Host"));
+    }
+    match seen.host {
+        None if parts.version == Version::HTTP_11 => return Err(bad("no Host")),
+        None => {}
+        Some(host) => {
+            if !host.as_bytes().iter().all(|&byte| is_host_byte(byte)) {
+                return Err(bad("Host is malformed"));
+            }
+            if let Some(authority) = authority
+                && !same_host(parts.uri.scheme(), authority.as_str(), host.as_bytes())
+            {
+                return Err(bad("Host is not that of the target"));
+            }
+        }
+    }
+    let Some(authority) = authority else { return Ok(()) };
+    if authority.as_str().contains('@') {
+        return Err(bad("the target has user information"));
+    }
+    match parts.uri.scheme() {
+        Some(scheme) if *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS => {
+            Err(bad("the target is neither http nor https"))
+        }
+        // The authority form is for CONNECT only (RFC 9112 section 3.2.3).
+        None => Err(bad("the target is neither a path nor a whole URL")),
+        Some(_) => Ok(()),
+    }
+}
+
+/// RFC 3986 section 3.2.2, but for the comma, which no host has and joined fields do.
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+;=".contains(&byte)
+}
+
+fn same_host(scheme: Option<&Scheme>, authority: &str, host: &[u8]) -> bool {
+    let port: &[u8] = if scheme == Some(&Scheme::HTTPS) { b":443" } else { b":80" };
+    let bare = |name: &[u8]| name.strip_suffix(port).unwrap_or(name).to_ascii_lowercase();
+    authority.as_bytes().eq_ignore_ascii_case(host) || bare(authority.as_bytes()) == bare(host)
+}
+
+fn is_number(value: &HeaderValue) -> bool {
+    !value.is_empty() && value.len() <= 19 && value.as_bytes().iter().all(u8::is_ascii_digit)
+}
+
+/// The items of a comma-separated list, without their parameters.
+fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value
+        .as_bytes()
+        .split(|&byte| byte == b',')
+        .map(|item| item.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii())
+}
+
+fn has_token(value: &HeaderValue, wanted: &[u8]) -> bool {
+    tokens(value).any(|token| token.eq_ignore_ascii_case(wanted))
+}
+
+fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut lines = headers.get_all(header::UPGRADE).iter();
+    let first = lines.next()?;
+    if headers.get_all(header::UPGRADE).iter().any(|line| has_token(line, b"h2c")) {
+        return None;
+    }
+    match lines.next() {
+        None => Some(first.clone()),
+        Some(_) => {
+            let lines: SmallVec<[&[u8]; 4]> =
+                headers.get_all(header::UPGRADE).iter().map(HeaderValue::as_bytes).collect();
+            HeaderValue::from_bytes(&lines.join(&b", "[..])).ok()
+        }
+    }
+}
+
+// === taking off ===
+
+/// Removes the fields of `which`, and those that `Connection` names. The order of the others may
+/// change; that of one field's values does not.
+fn strip(headers: &mut HeaderMap, which: u16) {
+    if which & Field::Connection.bit() != 0 {
+        strip_named(headers);
+    }
+    for (field, name) in &STRIPPABLE {
+        if which & field.bit() != 0 {
+            headers.remove(name);
+        }
+    }
+}
+
+fn strip_named(headers: &mut HeaderMap) {
+    let plain = |token: &[u8]| {
+        [&b"close"[..], b"keep-alive", b"upgrade", b"te", b""].iter().any(|p| token.eq_ignore_ascii_case(p))
+    };
+    let lines: SmallVec<[HeaderValue; 2]> =
+        headers.get_all(header::CONNECTION).iter().filter(|line| !tokens(line).all(plain)).cloned().collect();
+    for token in lines.iter().flat_map(tokens) {
+        if let Ok(name) = std::str::from_utf8(token)
+            && !is_end_to_end(name)
+        {
+            headers.remove(name);
+        }
+    }
+}
+
+fn keep_first(headers: &mut HeaderMap, name: &HeaderName) {
+    if let Some(value) = headers.get(name).cloned() {
+        headers.insert(name, value);
+    }
+}
+
+#[cold]
+fn bad(detail: &'static str) -> Fault {
+    Fault::new(FaultKind::BadRequest, detail)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,11 @@
 //! A bounded copy of a body.
 //!
-//! The bounds are honest: what is charged to the [`Budget`] is what stays in memory. Chunks come
-//! as slices of hyper's read buffers, which are 8 KiB to 400 KiB large, so a kept slice of 100
-//! bytes can pin 400 KiB that nobody counts. Chunks up to [`COPY_UP_TO`] are therefore copied into
-//! blocks of our own (16 KiB cost under a microsecond, and many tiny chunks become few blocks);
-//! larger ones fill most of the buffer they pin and are kept by reference.
+//! What is charged to the [`Budget`] is meant to be what stays in memory. Chunks come as slices of
+//! hyper's read buffers, which grow from 8 KiB to about 400 KiB, so a kept slice of 100 bytes can
+//! pin 400 KiB that nobody counts. Chunks of at most [`COPY_UP_TO`] are therefore copied into
+//! blocks of our own, which also makes few blocks of many tiny chunks. Larger ones are kept by
+//! reference: they usually fill most of the buffer they pin, but nothing guarantees it, so their
+//! charge is a lower bound.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -124,9 +125,24 @@ impl Capture {
         self.state
     }
 
+    /// Bytes kept so far.
+    pub fn len(&self) -> usize {
+        self.body.len
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.body.len == 0
+    }
+
     /// The body, once it is complete; the capture keeps nothing.
     pub fn complete(&mut self) -> Option<Captured> {
         (self.state == CaptureState::Complete).then(|| std::mem::take(&mut self.body))
+    }
+
+    /// A copy of the body, once it is complete; the capture keeps its own.
+    pub fn whole(&self) -> Option<Captured> {
+        (self.state == CaptureState::Complete).then(|| self.body.clone())
     }
 
     /// Lets go of everything: the body will not be read to its end.

@@ -7,10 +7,14 @@ use std::error::Error;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 use super::Side;
 use crate::base::{Fault, FaultKind};
@@ -37,6 +41,23 @@ impl Inbound {
     /// No body.
     pub fn empty() -> Self {
         Self { incoming: None, side: Side::Response }
+    }
+}
+
+/// How long the mark of the end of a body that has come whole is waited for.
+const LATE_END: Duration = Duration::from_secs(1);
+
+impl Drop for Inbound {
+    /// HTTP/2 clients may mark the end of a body in an empty frame of its own. A request that came
+    /// whole may be answered before that; letting go of its body then would reset the stream, and
+    /// some clients take that for a failed request (RFC 9113 section 8.1 allows it, but they do).
+    /// So the mark is waited for, for a while.
+    fn drop(&mut self) {
+        let Some(incoming) = self.incoming.take() else { return };
+        let is_whole = incoming.size_hint().exact() == Some(0) && !incoming.is_end_stream();
+        if let (Side::Request, true, Ok(runtime)) = (self.side, is_whole, Handle::try_current()) {
+            runtime.spawn(timeout(LATE_END, incoming.collect()));
+        }
     }
 }
 

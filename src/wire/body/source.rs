@@ -16,6 +16,12 @@ use http_body::{Body, Frame, SizeHint};
 use super::{ByteBody, Captured, Hold, Inbound};
 use crate::base::Fault;
 
+/// Chunks up to this many bytes that are read ahead are gathered in blocks: a client that sends
+/// single bytes must not make each of them cost a handle and pin the buffer it came in.
+const GATHER_UP_TO: usize = 1024;
+/// A block has at most this many bytes.
+const BLOCK: usize = 64 * 1024;
+
 /// A body with what has been read of it in front.
 ///
 /// Whoever changes its length must also drop the message's `Content-Length`.
@@ -57,27 +63,23 @@ impl<R: ByteBody> Source<R> {
         source
     }
 
-    /// Reads ahead until at least `bytes` are there or the body has ended, and says whether it
-    /// has. Reads at most one chunk more than asked for.
+    /// Reads one chunk more ahead and gives it; `None` when the body has ended.
     ///
     /// # Errors
     /// The body's own fault; it must not be used afterwards.
     ///
     /// # Cancel safety
     /// Nothing is lost: what has been read stays.
-    pub async fn read_ahead(&mut self, bytes: usize) -> Result<bool, Fault> {
-        poll_fn(|cx| self.poll_read_ahead(bytes, cx)).await
+    pub async fn read_ahead(&mut self) -> Result<Option<Bytes>, Fault> {
+        poll_fn(|cx| self.poll_read_ahead(cx)).await
     }
 
-    fn poll_read_ahead(&mut self, bytes: usize, cx: &mut Context<'_>) -> Poll<Result<bool, Fault>> {
+    fn poll_read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>> {
         loop {
             if self.rest.as_ref().is_some_and(Body::is_end_stream) {
                 self.rest = None;
             }
-            let Some(rest) = self.rest.as_mut() else { return Poll::Ready(Ok(true)) };
-            if self.ahead >= bytes {
-                return Poll::Ready(Ok(false));
-            }
+            let Some(rest) = self.rest.as_mut() else { return Poll::Ready(Ok(None)) };
             match ready!(Pin::new(rest).poll_frame(cx)).transpose() {
                 Err(fault) => {
                     self.rest = None;
@@ -85,7 +87,11 @@ impl<R: ByteBody> Source<R> {
                 }
                 Ok(None) => self.rest = None,
                 Ok(Some(frame)) => match frame.into_data() {
-                    Ok(chunk) => self.push(chunk),
+                    Ok(chunk) if chunk.is_empty() => {}
+                    Ok(chunk) => {
+                        self.push(chunk.clone());
+                        return Poll::Ready(Ok(Some(chunk)));
+                    }
                     Err(other) => {
                         self.trailers = other.into_trailers().ok().map(Box::new);
                         self.rest = None;
@@ -97,7 +103,7 @@ impl<R: ByteBody> Source<R> {
 
     /// Whether all of the body has been read.
     pub fn is_whole(&self) -> bool {
-        self.rest.is_none()
+        self.rest.as_ref().is_none_or(Body::is_end_stream)
     }
 
     /// Bytes read ahead.
@@ -141,8 +147,27 @@ impl<R: ByteBody> Source<R> {
         self.ahead += chunk.len();
         match self.first {
             None => self.first = Some(chunk),
-            Some(_) => self.more.push_back(chunk),
+            Some(_) if chunk.len() > GATHER_UP_TO => self.more.push_back(chunk),
+            Some(_) => self.gather(&chunk),
         }
+    }
+
+    /// Appends to the last block where it is our own and has room.
+    fn gather(&mut self, chunk: &Bytes) {
+        let mut block = match self.more.pop_back().map(Bytes::try_into_mut) {
+            Some(Ok(block)) if block.len() + chunk.len() <= BLOCK => block,
+            Some(Ok(full)) => {
+                self.more.push_back(full.freeze());
+                BytesMut::new()
+            }
+            Some(Err(shared)) => {
+                self.more.push_back(shared);
+                BytesMut::new()
+            }
+            None => BytesMut::new(),
+        };
+        block.extend_from_slice(chunk);
+        self.more.push_back(block.freeze());
     }
 }
 

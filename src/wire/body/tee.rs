@@ -69,3 +69,27 @@ impl<S: Sink> Watch for SinkWatch<S> {
 
     fn fault(&mut self, _: &Fault) {}
 }
+impl<S: Sink + ?Sized> Sink for Box<S> {
+    fn data(&mut self, chunk: &Bytes) {
+        (**self).data(chunk);
+    }
+
+    fn end(&mut self, trailers: Option<&HeaderMap>) {
+        (**self).end(trailers);
+    }
+}
+
+/// Nobody may want a copy.
+impl<S: Sink> Sink for Option<S> {
+    fn data(&mut self, chunk: &Bytes) {
+        if let Some(sink) = self {
+            sink.data(chunk);
+        }
+    }
+
+    fn end(&mut self, trailers: Option<&HeaderMap>) {
+        if let Some(sink) = self {
+            sink.end(trailers);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Ends, cancellations, limits and timeouts.
+
+use super::*;
+
+fn ends(log: &Log) -> Vec<&'static str> {
+    log.0.borrow().ends.clone()
+}
+
+#[test]
+fn an_empty_body_ends_before_anybody_polls_it() {
+    let log = Log::default();
+    let _body = Observe::new(Script::chunks(&[], Hint::Exact), log.clone());
+    assert_eq!(ends(&log), ["end"]);
+}
+
+#[tokio::test]
+async fn a_body_ends_with_its_last_byte_where_the_end_mark_says_so() {
+    let log = Log::default();
+    let mut body = Observe::new(Script::chunks(&["ab", "c"], Hint::Exact), log.clone());
+    body.frame().await.unwrap().unwrap();
+    assert!(ends(&log).is_empty());
+    body.frame().await.unwrap().unwrap();
+    assert_eq!(ends(&log), ["end"]);
+    drop(body);
+    assert_eq!(ends(&log), ["end"]);
+}
+
+#[tokio::test]
+async fn a_body_of_known_length_dropped_after_its_last_byte_has_ended() {
+    let log = Log::default();
+    let mut body = Observe::new(Script::chunks(&["abc"], Hint::LateEnd), log.clone());
+    body.frame().await.unwrap().unwrap();
+    assert!(ends(&log).is_empty(), "trailers may still come");
+    drop(body);
+    assert_eq!(ends(&log), ["end"]);
+}
+
+#[tokio::test]
+async fn a_body_dropped_half_way_is_neither_ended_nor_failed() {
+    for hint in [Hint::Unknown, Hint::Exact, Hint::LateEnd] {
+        let log = Log::default();
+        let mut body = Observe::new(Script::chunks(&["a", "b"], hint), log.clone());
+        body.frame().await.unwrap().unwrap();
+        drop(body);
+        assert!(ends(&log).is_empty());
+        assert_eq!(Rc::strong_count(&log.0), 1, "the watch is dropped");
+    }
+    let log = Log::default();
+    drop(Observe::new(Script::chunks(&[], Hint::Unknown), log.clone()));
+    assert!(ends(&log).is_empty());
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_fails_and_the_meter_knows() {
+    for (max, passes) in [(2, false), (3, true), (4, true)] {
+        let meter = Rc::new(Meter::default());
+        let script = Script::chunks(&["ab", "c"], Hint::Unknown);
+        let result = Limit::new(script, max, Rc::clone(&meter)).collect().await;
+        assert_eq!(result.is_ok(), passes, "{max}");
+        assert_eq!(meter.bytes(), if passes { 3 } else { 2 });
+        let kind = meter.fault().map(|fault| fault.kind);
+        assert_eq!(kind, (!passes).then_some(FaultKind::PayloadTooLarge));
+    }
+    let meter = Rc::new(Meter::default());
+    let script = Script::new([data("a"), Step::Fault(FaultKind::Cancelled)], Hint::Unknown);
+    assert!(Limit::new(script, 9, Rc::clone(&meter)).collect().await.is_err());
+    assert_eq!(meter.fault().unwrap().kind, FaultKind::Cancelled);
+}
+
+#[test]
+fn a_body_announced_too_long_is_refused_unread() {
+    assert!(Limit::check(&SizeHint::with_exact(10), 10).is_ok());
+    assert_eq!(Limit::check(&SizeHint::with_exact(11), 10).unwrap_err().kind, FaultKind::PayloadTooLarge);
+    assert!(Limit::check(&SizeHint::new(), 0).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_may_be_slow_but_not_still() {
+    let limit = Some(Duration::from_secs(10));
+    let steps =
+        || [Step::Sleep(9), data("a"), Step::Sleep(9), data("b"), Step::Wait, Step::Sleep(9), data("c")];
+    let slow = IdleTimeout::new(Script::new(steps(), Hint::Unknown), limit, Side::Response);
+    assert_eq!(slow.collect().await.unwrap().to_bytes(), "abc");
+
+    for (side, kind) in [(Side::Request, FaultKind::RequestTimeout), (Side::Response, FaultKind::IdleTimeout)]
+    {
+        let started = tokio::time::Instant::now();
+        let still = steps().into_iter().chain([Step::Sleep(100), data("d")]);
+        let mut still = IdleTimeout::new(Script::new(still, Hint::Unknown), limit, side);
+        let fault = loop {
+            if let Err(fault) = still.frame().await.unwrap() {
+                break fault;
+            }
+        };
+        assert_eq!(fault.kind, kind);
+        assert_eq!(started.elapsed().as_secs(), 37);
+        assert!(still.frame().await.is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_takes_its_time_is_not_the_bodys_fault() {
+    let steps = [Step::Sleep(1), data("a"), data("b"), Step::Sleep(1), data("c")];
+    let limit = Some(Duration::from_secs(10));
+    let mut body = IdleTimeout::new(Script::new(steps, Hint::Unknown), limit, Side::Response);
+    for _ in 0..3 {
+        body.frame().await.unwrap().unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    }
+    assert!(body.frame().await.is_none());
+}
