@@ -11,13 +11,14 @@ use http::{Request, Response};
 use http_body::Body;
 
 use crate::base::Fault;
+use crate::wire::body::Inbound;
 
 /// The body of a request as it comes from the client: polled with backpressure, trailers included.
-pub type IncomingBody = hyper::body::Incoming;
+pub type IncomingBody = Inbound;
 
 /// Makes the seam's body of hyper's.
 pub(super) fn incoming(body: hyper::body::Incoming) -> IncomingBody {
-    body
+    Inbound::request(body)
 }
 
 /// What a connection hands its requests to. One per connection, cheap to clone.

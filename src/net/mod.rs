@@ -9,12 +9,22 @@
 //! Absent on purpose: anything about models, routes or header rules (`proxy`, `wire`), and any
 //! statistics: a [`ConnectionWatch`] is told what happened.
 
+mod accept;
 mod drain;
 mod handler;
+mod listener;
+mod protocol;
+mod silent;
 mod spec;
+mod timer;
+mod tls;
+mod transport;
 mod watch;
 
+pub use accept::{Drained, serve};
 pub use drain::{Drain, DrainSignal, drain_pair};
 pub use handler::{ConnectionInfo, Handler, IncomingBody};
+pub use listener::{BindError, BindReason, Listener, bind};
 pub use spec::{DownstreamSpec, ListenerSpec, TlsSpec};
+pub use tls::{ServerTls, TlsError};
 pub use watch::{ConnectionFault, ConnectionWatch, Refusal};

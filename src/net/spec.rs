@@ -30,7 +30,8 @@ pub struct TlsSpec {
 /// Limits of what clients may do, the same on every listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DownstreamSpec {
-    /// Open connections per worker; beyond them new ones are closed at once.
+    /// Open connections per worker and listener, tunnels included; beyond them new ones are closed at
+    /// once. Counted per listener so that a flood on one cannot shut the others.
     pub max_connections: usize,
     /// Bytes of the request head (HTTP/1.1) or of the header list (HTTP/2).
     pub header_bytes: usize,
