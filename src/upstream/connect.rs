@@ -1,0 +1,224 @@
+//! Opening one connection to an upstream: look up, connect, TLS handshake.
+//!
+//! All of it happens within the upstream's `connect_timeout`, and every failure becomes one line
+//! that names the address and the reason.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::{AlertDescription, CertificateError};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
+
+use super::io::{Io, Socket};
+use super::target::{ALPN_HTTP2, Place, TargetTls};
+use super::{Protocol, Target};
+use crate::base::{Fault, FaultKind};
+
+/// HTTP version that a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wire {
+    Http1,
+    Http2,
+}
+
+/// The kernel asks a silent peer after this long, so that a connection to a vanished host dies.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
+/// Between the kernel's questions, of which it asks three.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+
+/// Connects to `target` for a request that wants `wanted`. Over TLS with protocol `auto` the
+/// upstream's ALPN answer decides, so that the connection may speak HTTP/1.1 where HTTP/2 was
+/// wanted.
+///
+/// # Errors
+/// `ConnectTimeout` after `connect_timeout`, `ConnectFailed` for everything else.
+///
+/// # Cancel safety
+/// Dropping the future gives up the attempt and closes its socket.
+/// Connects and closes again: whether the upstream is there, its TLS included.
+///
+/// # Errors
+/// As for any request: `ConnectFailed` or `ConnectTimeout`.
+///
+/// # Cancel safety
+/// Dropping it closes the connection.
+pub async fn probe(target: &Target) -> Result<(), Fault> {
+    let wanted = match target.spec().protocol {
+        Protocol::Http2 => Wire::Http2,
+        Protocol::Auto | Protocol::Http1 => Wire::Http1,
+    };
+    connect(target, wanted).await.map(drop)
+}
+
+pub(super) async fn connect(target: &Target, wanted: Wire) -> Result<(Io, Wire), Fault> {
+    let limit = target.spec().connect_timeout;
+    let deadline = Instant::now() + limit;
+    let establish = async {
+        let socket = open(target, deadline).await?;
+        match target.tls() {
+            None => Ok((Io::Plain(socket), wanted)),
+            Some(tls) => handshake(target, tls, socket, wanted).await,
+        }
+    };
+    timeout_at(deadline, establish).await.unwrap_or_else(|_| {
+        let detail = format!("{target} did not accept a connection within {limit:?}");
+        Err(Fault::new(FaultKind::ConnectTimeout, detail))
+    })
+}
+
+async fn open(target: &Target, deadline: Instant) -> Result<Socket, Fault> {
+    let failed = |error: &io::Error| failed(target, reason(error));
+    match target.place() {
+        Place::Ip(address) => tcp(*address).await.map_err(|error| failed(&error)),
+        Place::Unix(path) => match UnixStream::connect(path).await {
+            Ok(stream) => Ok(Socket::Unix(stream)),
+            Err(error) => Err(failed(&error)),
+        },
+        Place::Name(host, port) => {
+            let found = tokio::net::lookup_host((host.as_str(), *port)).await;
+            let addresses: Vec<SocketAddr> = match found {
+                Ok(addresses) => addresses.collect(),
+                Err(error) => {
+                    return Err(self::failed(target, format_args!("no address for {host:?} ({error})")));
+                }
+            };
+            first_that_answers(&addresses, deadline, tcp)
+                .await
+                .map_err(|error| self::failed(target, reason(&error)))
+        }
+    }
+}
+
+/// Tries one address after the other. Each gets its share of the time that is left, so that an
+/// address which swallows packets leaves time for the next.
+async fn first_that_answers<T, F>(
+    addresses: &[SocketAddr],
+    deadline: Instant,
+    connect: impl Fn(SocketAddr) -> F,
+) -> io::Result<T>
+where
+    F: Future<Output = io::Result<T>>,
+{
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for (tried, address) in addresses.iter().enumerate() {
+        let untried = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX).max(1);
+        let share = deadline.saturating_duration_since(Instant::now()) / untried;
+        last = match timeout(share, connect(*address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => error,
+            Err(_) => io::Error::new(io::ErrorKind::TimedOut, "no answer"),
+        };
+    }
+    Err(last)
+}
+
+async fn tcp(address: SocketAddr) -> io::Result<Socket> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let keepalive =
+        TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY).with_retries(3);
+    // A courtesy of the kernel: where it is refused the connection works all the same.
+    let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+    Ok(Socket::Tcp(stream))
+}
+
+async fn handshake(
+    target: &Target,
+    tls: &TargetTls,
+    socket: Socket,
+    wanted: Wire,
+) -> Result<(Io, Wire), Fault> {
+    let config = match wanted {
+        Wire::Http1 => &tls.http1,
+        Wire::Http2 => &tls.http2,
+    };
+    let stream = TlsConnector::from(Arc::clone(config))
+        .connect(tls.name.clone(), socket)
+        .await
+        .map_err(|error| failed(target, reason(&error)))?;
+    let wire = match (target.spec().protocol, stream.get_ref().1.alpn_protocol()) {
+        (_, Some(ALPN_HTTP2)) => Wire::Http2,
+        // A server without ALPN speaks what the operator says it does.
+        (Protocol::Http2, None) => Wire::Http2,
+        _ => Wire::Http1,
+    };
+    Ok((Io::Tls(Box::new(stream)), wire))
+}
+
+fn failed(target: &Target, reason: impl std::fmt::Display) -> Fault {
+    Fault::new(FaultKind::ConnectFailed, format!("cannot connect to {target}: {reason}"))
+}
+
+/// What a person needs to know of `error`, in a few words.
+fn reason(error: &io::Error) -> String {
+    if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        return tls_reason(tls);
+    }
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::NotFound => "no such address or socket".to_owned(),
+        io::ErrorKind::UnexpectedEof => "closed during the TLS handshake".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+fn tls_reason(error: &rustls::Error) -> String {
+    use rustls::Error as E;
+    match error {
+        E::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "its certificate is not signed by a trusted authority (see tls.ca)".to_owned()
+        }
+        E::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => format!("its certificate is for another name (see tls.serverName): {error}"),
+        E::InvalidCertificate(_) => format!("its certificate is refused: {error}"),
+        E::AlertReceived(AlertDescription::NoApplicationProtocol) | E::NoApplicationProtocol => {
+            "it does not speak the HTTP version that is asked of it (see protocol)".to_owned()
+        }
+        E::InvalidMessage(_) => "it does not speak TLS".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(last: u8) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, last], 80))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_swallows_packets_leaves_time_for_the_next() {
+        let addresses = [address(1), address(2), address(3)];
+        let begin = Instant::now();
+        let connect = async |to: SocketAddr| {
+            if to == address(3) {
+                return Ok(to);
+            }
+            std::future::pending().await
+        };
+        let deadline = begin + Duration::from_secs(9);
+        let found = first_that_answers(&addresses, deadline, connect).await;
+        assert_eq!(found.unwrap(), address(3));
+        let took = begin.elapsed();
+        assert!(took >= Duration::from_secs(6) && took < Duration::from_secs(7), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_refusal_is_the_reason() {
+        let addresses = [address(1), address(2)];
+        let deadline = Instant::now() + Duration::from_secs(9);
+        let refuse = async |_: SocketAddr| io::Result::<()>::Err(io::ErrorKind::ConnectionRefused.into());
+        let error = first_that_answers(&addresses, deadline, refuse).await.unwrap_err();
+        assert_eq!(reason(&error), "connection refused");
+        let none = first_that_answers(&[], deadline, refuse).await.unwrap_err();
+        assert_eq!(none.kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -1,0 +1,137 @@
+//! The buffers that the connections of one pool share.
+//!
+//! A connection has a buffer only while it reads or writes: idle ones own nothing, and those that
+//! wait for an answer own nothing either. What is read is split off the shared buffer without
+//! copying; once all pieces of a block are dropped, the block is used again.
+
+use std::cell::{Cell, RefCell};
+
+use bytes::BytesMut;
+
+/// A block that small answers are read into, one behind the other.
+const SMALL_BLOCK: usize = 32 * 1024;
+/// Least room for a read.
+const SMALL_READ: usize = 8 * 1024;
+/// A block for long bodies.
+const LARGE_BLOCK: usize = 256 * 1024;
+/// Least room for a read of a long body.
+const LARGE_READ: usize = 64 * 1024;
+/// Large blocks kept: one is read into while others are still being written to clients.
+const LARGE_KEPT: usize = 4;
+/// Largest output buffer kept.
+const OUTPUT_KEPT: usize = 64 * 1024;
+
+/// Buffers of one pool.
+#[derive(Default)]
+pub(in crate::upstream) struct Lender {
+    small: RefCell<BytesMut>,
+    large: RefCell<Vec<BytesMut>>,
+    output: Cell<Vec<u8>>,
+}
+
+impl Lender {
+    /// Lends an empty buffer with room for one read, `long` for a long body. What is read must be
+    /// split off it.
+    pub(super) fn with_input<T>(&self, long: bool, read: impl FnOnce(&mut BytesMut) -> T) -> T {
+        if long {
+            let mut buffer = self.take_large();
+            let result = read(&mut buffer);
+            self.keep_large(buffer);
+            return result;
+        }
+        // It can be lent already only where a waker, dropped by the reading, reads in turn.
+        let Ok(mut buffer) = self.small.try_borrow_mut() else {
+            return read(&mut BytesMut::with_capacity(SMALL_READ));
+        };
+        if buffer.capacity() < SMALL_READ {
+            buffer.reserve(SMALL_BLOCK);
+        }
+        read(&mut buffer)
+    }
+
+    fn take_large(&self) -> BytesMut {
+        let mut kept = self.large.borrow_mut();
+        let usable = kept
+            .iter_mut()
+            .position(|buffer| buffer.capacity() >= LARGE_READ || buffer.try_reclaim(LARGE_BLOCK));
+        match usable {
+            Some(position) => kept.swap_remove(position),
+            None => BytesMut::with_capacity(LARGE_BLOCK),
+        }
+    }
+
+    fn keep_large(&self, buffer: BytesMut) {
+        let mut kept = self.large.borrow_mut();
+        if kept.len() >= LARGE_KEPT {
+            // Whoever still holds pieces of it keeps it alive.
+            kept.swap_remove(0);
+        }
+        kept.push(buffer);
+    }
+
+    /// An empty buffer to write from. To be given back.
+    pub(super) fn take_output(&self) -> Vec<u8> {
+        self.output.take()
+    }
+
+    pub(super) fn give_output(&self, mut buffer: Vec<u8>) {
+        if buffer.capacity() <= OUTPUT_KEPT {
+            buffer.clear();
+            self.output.set(buffer);
+        }
+    }
+
+    /// Whether nobody holds a piece of the block for small answers.
+    #[cfg(test)]
+    pub(in crate::upstream) fn is_whole(&self) -> bool {
+        self.small.borrow_mut().try_reclaim(SMALL_BLOCK)
+    }
+
+    /// Lets go of what only long bodies need.
+    pub(in crate::upstream) fn shrink(&self) {
+        self.large.borrow_mut().clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BufMut as _;
+
+    use super::*;
+
+    #[test]
+    fn a_block_serves_many_answers_and_is_used_again() {
+        let lender = Lender::default();
+        let begin = lender.with_input(false, |buffer| buffer.as_ptr().addr());
+        for _ in 0..1000 {
+            let piece = lender.with_input(false, |buffer| {
+                assert!(buffer.as_ptr().addr() - begin < SMALL_BLOCK, "another block was taken");
+                buffer.put_slice(&[b'x'; 400]);
+                buffer.split().freeze()
+            });
+            assert_eq!(piece.len(), 400);
+        }
+    }
+
+    #[test]
+    fn only_few_large_blocks_are_kept_and_none_when_shrunk() {
+        let lender = Lender::default();
+        let read = |buffer: &mut BytesMut| {
+            assert!(buffer.is_empty() && buffer.capacity() >= LARGE_READ);
+            buffer.put_bytes(b'x', buffer.capacity());
+            buffer.split().freeze()
+        };
+        let pieces: Vec<_> = (0..10).map(|_| lender.with_input(true, read)).collect();
+        assert!(pieces.iter().all(|piece| piece.len() == LARGE_BLOCK));
+        assert_eq!(lender.large.borrow().len(), LARGE_KEPT);
+        lender.shrink();
+        assert!(lender.large.borrow().is_empty());
+    }
+
+    #[test]
+    fn a_buffer_that_is_lent_already_is_replaced() {
+        let lender = Lender::default();
+        let room = lender.with_input(false, |_| lender.with_input(false, |buffer| buffer.capacity()));
+        assert_eq!(room, SMALL_READ);
+    }
+}

@@ -1,0 +1,237 @@
+//! The body of an answer, which owns the connection that brings it.
+//!
+//! Chunks are handed out as slices of what was read. Whoever polls the body also moves what is
+//! left of the request, so both go at the pace of their reader and nothing is spawned. An answer
+//! that ends before its request does ends the connection: the upstream has said that it does not
+//! want the rest.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::chunked::{Chunked, Next};
+use super::connection::Filled;
+use super::decode::Length;
+use super::upload::Pump;
+use super::{Broken, Connection, Malformed};
+use crate::base::{Fault, FaultKind};
+
+/// From here on a body is long, and read in large blocks while the upstream keeps up with them.
+const LONG: u64 = 64 * 1024;
+
+/// The body of an answer by HTTP/1.1.
+pub(in crate::upstream) struct Reply {
+    /// `None` once the body is over.
+    connection: Option<Box<Connection>>,
+    content: Content,
+    reusable: bool,
+    /// What is left of the request.
+    upload: Option<Box<dyn Pump>>,
+    /// Read since the last small read.
+    streak: u64,
+    trailer_limit: usize,
+}
+
+enum Content {
+    /// Bytes to come.
+    Known(u64),
+    Chunked(Chunked),
+    Close,
+}
+
+impl Reply {
+    pub(super) fn new(
+        connection: Box<Connection>,
+        length: Length,
+        reusable: bool,
+        trailer_limit: usize,
+    ) -> Self {
+        let content = match length {
+            Length::Known(length) => Content::Known(length),
+            Length::Chunked => Content::Chunked(Chunked::default()),
+            Length::Close => Content::Close,
+        };
+        Self { connection: Some(connection), content, reusable, upload: None, streak: 0, trailer_limit }
+    }
+
+    pub(super) fn forbid_reuse(&mut self) {
+        self.reusable = false;
+    }
+
+    pub(super) fn goes_on_sending(&mut self, upload: Box<dyn Pump>) {
+        self.upload = Some(upload);
+    }
+
+    /// Looks at what came with the head: the end may be there already.
+    pub(super) fn begin(&mut self) {
+        self.look_ahead();
+    }
+
+    /// Ends the body where nothing more of it can come, as far as what was read tells.
+    fn look_ahead(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        let over = match &mut self.content {
+            Content::Known(left) => *left == 0,
+            // Trailers must be handed out, and an error told, when the time comes.
+            Content::Chunked(chunked) if connection.rest.is_empty() => false,
+            Content::Chunked(chunked) => chunked.is_over(&mut connection.rest),
+            Content::Close => false,
+        };
+        if over {
+            self.finish();
+        }
+    }
+
+    fn finish(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        let clean = self.upload.take().is_none() && connection.rest.is_empty();
+        if self.reusable && clean { connection.release() } else { connection.close() }
+    }
+
+    fn fail(&mut self, fault: Fault) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        self.upload = None;
+        if let Some(connection) = self.connection.take() {
+            connection.close();
+        }
+        Poll::Ready(Some(Err(fault)))
+    }
+
+    /// Moves the rest of the request. A connection that takes no more of it may still bring the
+    /// rest of the answer.
+    fn send_on(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        let (Some(upload), Some(connection)) = (&mut self.upload, &mut self.connection) else {
+            return Ok(());
+        };
+        match upload.poll(connection, cx) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) => self.upload = None,
+            Poll::Ready(Err(Broken::Io(_))) => {
+                self.upload = None;
+                self.reusable = false;
+            }
+            Poll::Ready(Err(Broken::Body(fault))) => return Err(fault),
+        }
+        Ok(())
+    }
+
+    /// Takes a frame off what was read; `None` where more must be read.
+    fn take(&mut self) -> Result<Option<Frame<Bytes>>, Malformed> {
+        let Some(connection) = &mut self.connection else { return Ok(None) };
+        let rest = &mut connection.rest;
+        let content = match &mut self.content {
+            Content::Chunked(chunked) => match chunked.next(rest, self.trailer_limit)? {
+                Next::Content => chunked.take(rest),
+                Next::Unknown => return Ok(None),
+                Next::Trailers(trailers) => {
+                    self.finish();
+                    return Ok(Some(Frame::trailers(trailers)));
+                }
+                Next::End => {
+                    self.finish();
+                    return Ok(None);
+                }
+            },
+            _ if rest.is_empty() => return Ok(None),
+            Content::Close => std::mem::take(rest),
+            Content::Known(left) => {
+                let size = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
+                let content = rest.split_to(size);
+                *left = left.saturating_sub(u64::try_from(size).unwrap_or(u64::MAX));
+                content
+            }
+        };
+        self.look_ahead();
+        Ok(Some(Frame::data(content)))
+    }
+
+    /// Reads in large blocks where a body of known length has much to come, or where another has
+    /// kept filling its buffers.
+    fn is_long(&self) -> bool {
+        match self.content {
+            Content::Known(left) => left >= LONG / 2,
+            Content::Chunked(_) | Content::Close => self.streak >= LONG,
+        }
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        let long = self.is_long();
+        let Some(connection) = &mut self.connection else { return Poll::Ready(Ok(())) };
+        match ready!(connection.poll_fill(cx, long)) {
+            Ok(Filled::Some { full }) => {
+                let read = u64::try_from(connection.rest.len()).unwrap_or(u64::MAX);
+                self.streak = if full || read >= LONG / 4 { self.streak.saturating_add(read) } else { 0 };
+                Poll::Ready(Ok(()))
+            }
+            Ok(Filled::End) if matches!(self.content, Content::Close) => {
+                self.finish();
+                Poll::Ready(Ok(()))
+            }
+            Ok(Filled::End) => Poll::Ready(Err(broken_off(None))),
+            Err(error) => Poll::Ready(Err(broken_off(Some(&error)))),
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.close();
+        }
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = Fault;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        let this = self.get_mut();
+        if let Err(fault) = this.send_on(cx) {
+            return this.fail(fault);
+        }
+        loop {
+            match this.take() {
+                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Err(malformed) => return this.fail(malformed_body(malformed, this.trailer_limit)),
+                Ok(None) if this.connection.is_none() => return Poll::Ready(None),
+                Ok(None) => {}
+            }
+            if let Err(fault) = ready!(this.poll_fill(cx)) {
+                return this.fail(fault);
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.connection.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.content {
+            Content::Known(left) => SizeHint::with_exact(left),
+            _ if self.connection.is_none() => SizeHint::with_exact(0),
+            _ => SizeHint::default(),
+        }
+    }
+}
+
+#[cold]
+fn broken_off(error: Option<&io::Error>) -> Fault {
+    let what = "the upstream closed before the end of its answer";
+    match error {
+        None => Fault::new(FaultKind::UpstreamReset, what),
+        Some(error) => Fault::new(FaultKind::UpstreamReset, format!("{what}: {error}")),
+    }
+}
+
+#[cold]
+fn malformed_body(malformed: Malformed, limit: usize) -> Fault {
+    let detail = match malformed {
+        Malformed::TooLarge => format!("the trailers of the answer are larger than {limit} bytes"),
+        Malformed::Rule(rule) => format!("the body of the answer breaks its protocol: {rule}"),
+    };
+    Fault::new(FaultKind::UpstreamProtocol, detail)
+}

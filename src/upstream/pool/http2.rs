@@ -1,0 +1,386 @@
+//! HTTP/2: few connections, each with many streams in flight.
+//!
+//! A connection is filled before the next is opened, because frames of many streams in one write
+//! are what makes HTTP/2 cheap. Connections are opened by a task of the pool's own, not by a
+//! request, so that any number of requests can wait for one and none of them can take it along
+//! when it is dropped.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http_body::Body;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+
+use super::stats::count;
+use super::{ByHttp2, Held, MAX_WAITING, Pool, SendError};
+use crate::base::{Fault, FaultKind};
+use crate::upstream::answer::Answer;
+use crate::upstream::connect::{Wire, connect};
+use crate::upstream::http2::{Activity, Driver, Exchange, Failure, Stream, Streams, handshake};
+use crate::upstream::io::Io;
+use crate::upstream::slot::Slot;
+use crate::upstream::{failure, form};
+
+/// The HTTP/2 connections of a pool.
+pub(super) struct Http2<B> {
+    connections: RefCell<Vec<Rc<Connection<B>>>>,
+    waiting: RefCell<VecDeque<oneshot::Sender<Grant<B>>>>,
+    connecting: Cell<usize>,
+    /// The upstream chose HTTP/1.1 by ALPN.
+    not_spoken: Cell<bool>,
+}
+
+/// One connection.
+pub(super) struct Connection<B> {
+    sender: SendRequest<Bytes>,
+    pool: Weak<Pool<B>>,
+    activity: Rc<Activity>,
+    /// Streams we use: one until the peer has told its limit, which it does at once, because more
+    /// could be refused; then its limit, or ours where that is lower.
+    limit: Cell<usize>,
+    idle_since: Cell<Instant>,
+}
+
+/// Room for one request on a connection.
+struct Lease<B> {
+    connection: Rc<Connection<B>>,
+    sender: SendRequest<Bytes>,
+    stream: Stream,
+}
+
+/// A connection on its way, until the peer's limit is known. Dropping it ends the wait.
+struct Opening<B>(Weak<Pool<B>>);
+
+impl<B> Drop for Opening<B> {
+    fn drop(&mut self) {
+        if let Some(pool) = self.0.upgrade() {
+            pool.http2.connecting.set(pool.http2.connecting.get().saturating_sub(1));
+        }
+    }
+}
+
+/// What a waiting request is given.
+enum Grant<B> {
+    Stream(Lease<B>),
+    Http1,
+    Failed(Fault),
+}
+
+impl<B> Default for Http2<B> {
+    fn default() -> Self {
+        Self {
+            connections: RefCell::default(),
+            waiting: RefCell::default(),
+            connecting: Cell::new(0),
+            not_spoken: Cell::new(false),
+        }
+    }
+}
+
+impl<B> Http2<B> {
+    pub(super) fn is_not_spoken(&self) -> bool {
+        self.not_spoken.get()
+    }
+
+    pub(super) fn close_an_idle_one(&self) {
+        let mut connections = self.connections.borrow_mut();
+        if let Some(position) =
+            connections.iter().position(|connection| connection.activity.in_flight.get() == 0)
+        {
+            connections.swap_remove(position);
+        }
+    }
+
+    /// Drops connections without a stream for `limit`; returns how many stay.
+    pub(super) fn close_idle(&self, limit: Duration) -> usize {
+        let now = Instant::now();
+        let mut connections = self.connections.borrow_mut();
+        connections.retain(|connection| {
+            connection.activity.in_flight.get() > 0 || now.duration_since(connection.idle_since.get()) < limit
+        });
+        connections.len()
+    }
+
+    fn next_waiting(&self) -> Option<oneshot::Sender<Grant<B>>> {
+        loop {
+            let waiting = self.waiting.borrow_mut().pop_front()?;
+            if !waiting.is_closed() {
+                return Some(waiting);
+            }
+        }
+    }
+
+    fn forget(&self, connection: &Rc<Connection<B>>) {
+        self.connections.borrow_mut().retain(|known| !Rc::ptr_eq(known, connection));
+    }
+}
+
+impl<B> Pool<B>
+where
+    B: Body<Data = Bytes, Error = Fault> + Unpin + 'static,
+{
+    pub(super) async fn send_http2(&self, held: &mut Held<B>) -> ByHttp2<B> {
+        let mut retried = false;
+        loop {
+            let mut lease = match self.lease() {
+                Some(lease) => {
+                    count(&self.counters.reused);
+                    lease
+                }
+                None => match Box::pin(self.wait_http2()).await {
+                    Grant::Stream(lease) => lease,
+                    Grant::Http1 => return None,
+                    Grant::Failed(fault) => return failed(fault, held),
+                },
+            };
+            if let Some(request) = held
+                && !retried
+                && let Err(fault) = form::http2(request, &self.target, &self.last_authority)
+            {
+                return failed(fault, held);
+            }
+            if let Err(error) = ready(&mut lease.sender) {
+                // The connection is closing; the next request need not find that out again.
+                self.http2.forget(&lease.connection);
+                if retried {
+                    return failed(failure::before_answer_http2(&self.target, &error, false), held);
+                }
+            } else {
+                let Some(request) = held.take() else { return Some(Err(SendError::lost())) };
+                let mut exchange = match Exchange::start(&mut lease.sender, lease.stream, request) {
+                    Ok(exchange) => exchange,
+                    Err(fault) => return failed(fault, held),
+                };
+                match poll_fn(|cx| exchange.poll(&self.target, cx)).await {
+                    Ok(response) => return Some(Ok(exchange.answer(response).map(Answer::from))),
+                    Err(Failure::Fault(fault)) => return failed(fault, held),
+                    Err(Failure::Refused(fault)) => {
+                        *held = exchange.give_back();
+                        if held.is_none() || retried {
+                            return failed(fault, held);
+                        }
+                    }
+                }
+            }
+            retried = true;
+            count(&self.counters.retried);
+        }
+    }
+
+    /// Room on the first connection that has some.
+    fn lease(&self) -> Option<Lease<B>> {
+        self.http2.connections.borrow().iter().find_map(Connection::lease)
+    }
+
+    async fn wait_http2(&self) -> Grant<B> {
+        let (grant, granted) = oneshot::channel();
+        {
+            let mut waiting = self.http2.waiting.borrow_mut();
+            if waiting.len() >= MAX_WAITING {
+                waiting.retain(|waiting| !waiting.is_closed());
+            }
+            if waiting.len() >= MAX_WAITING {
+                return Grant::Failed(self.overloaded());
+            }
+            waiting.push_back(grant);
+        }
+        if !self.dial_http2_as_needed() {
+            count(&self.counters.waits);
+            self.make_room();
+        }
+        let limit = self.target.spec().connect_timeout;
+        match timeout(limit, granted).await {
+            Ok(Ok(grant)) => grant,
+            _ if self.http2.connecting.get() > 0 => {
+                let detail = format!("{} did not accept a connection within {limit:?}", self.target);
+                Grant::Failed(Fault::new(FaultKind::ConnectTimeout, detail))
+            }
+            _ => Grant::Failed(self.overloaded()),
+        }
+    }
+
+    /// Opens as many connections as those that wait can fill; `false` when the limit forbids it.
+    pub(super) fn dial_http2_as_needed(&self) -> bool {
+        let per_connection = self.target.spec().h2_streams_per_connection.max(1);
+        loop {
+            let connecting = self.http2.connecting.get();
+            if self.http2.waiting.borrow().len() <= connecting.saturating_mul(per_connection) {
+                return true;
+            }
+            let Some(slot) = self.take_slot() else { return false };
+            self.http2.connecting.set(connecting + 1);
+            let opening = Opening(self.me.clone());
+            let (pool, target) = (self.me.clone(), self.target.clone());
+            tokio::task::spawn_local(async move {
+                let connected = connect(&target, Wire::Http2).await;
+                if let Some(pool) = pool.upgrade() {
+                    pool.http2_connected(connected, slot, opening).await;
+                }
+            });
+        }
+    }
+
+    async fn http2_connected(&self, connected: Result<(Io, Wire), Fault>, slot: Slot, opening: Opening<B>) {
+        let fault = match connected {
+            Ok((io, Wire::Http2)) => {
+                let activity = Rc::<Activity>::default();
+                let limit = self.target.spec().max_header_bytes;
+                match handshake(io, limit, Rc::clone(&activity)).await {
+                    Ok((sender, driver)) => return self.drive_http2(sender, driver, activity, slot, opening),
+                    Err(error) => failure::before_answer_http2(&self.target, &error, false),
+                }
+            }
+            Ok((io, Wire::Http1)) => {
+                self.keep_http1(self.http1_connection(io, slot));
+                drop(opening);
+                self.http2.not_spoken.set(true);
+                while let Some(waiting) = self.http2.next_waiting() {
+                    let _ = waiting.send(Grant::Http1);
+                }
+                return;
+            }
+            Err(fault) => fault,
+        };
+        count(&self.counters.connect_failures);
+        drop(opening);
+        self.fail_waiting_http2(&fault);
+    }
+
+    /// Tells those that wait, unless others may still bring what they wait for.
+    fn fail_waiting_http2(&self, fault: &Fault) {
+        if self.http2.connecting.get() == 0 && self.http2.connections.borrow().is_empty() {
+            while let Some(waiting) = self.http2.next_waiting() {
+                let _ = waiting.send(Grant::Failed(fault.clone()));
+            }
+        }
+    }
+
+    fn drive_http2(
+        &self,
+        sender: SendRequest<Bytes>,
+        mut driver: Driver,
+        activity: Rc<Activity>,
+        slot: Slot,
+        opening: Opening<B>,
+    ) {
+        count(&self.counters.opened);
+        let connection = Rc::new(Connection {
+            sender,
+            pool: self.me.clone(),
+            activity,
+            limit: Cell::new(1),
+            idle_since: Cell::new(Instant::now()),
+        });
+        self.http2.connections.borrow_mut().push(Rc::clone(&connection));
+
+        let (pool, connection) = (self.me.clone(), Rc::downgrade(&connection));
+        tokio::task::spawn_local(async move {
+            let (mut opening, mut known) = (Some(opening), None);
+            let ended = poll_fn(|cx| {
+                let ended = driver.poll(cx);
+                let limit = driver.peer_limit();
+                if limit != known
+                    && let (Some(limit), Some(connection)) = (limit, connection.upgrade())
+                {
+                    connection.learn(limit, &mut opening);
+                }
+                known = limit;
+                ended
+            });
+            let ended = ended.await;
+            // Its streams are told before others take their room.
+            drop(driver);
+            if let Err(error) = &ended {
+                tracing::debug!(%error, "an HTTP/2 connection to an upstream ended");
+            }
+            if let Some(pool) = pool.upgrade() {
+                if let Some(connection) = connection.upgrade() {
+                    pool.http2.forget(&connection);
+                }
+                if opening.take().is_some() {
+                    let error = ended.err().unwrap_or_else(|| h2::Reason::NO_ERROR.into());
+                    pool.fail_waiting_http2(&failure::before_answer_http2(&pool.target, &error, false));
+                }
+            }
+            drop(slot);
+        });
+        self.serve_waiting_http2();
+        self.watch_idle();
+    }
+
+    /// Gives room to those that wait, then opens connections for those that still do.
+    fn serve_waiting_http2(&self) {
+        while !self.http2.waiting.borrow().is_empty() {
+            let Some(lease) = self.lease() else { break };
+            let Some(waiting) = self.http2.next_waiting() else { break };
+            let _ = waiting.send(Grant::Stream(lease));
+        }
+        self.dial_http2_as_needed();
+    }
+}
+
+impl<B> Connection<B>
+where
+    B: Body<Data = Bytes, Error = Fault> + Unpin + 'static,
+{
+    fn lease(self: &Rc<Self>) -> Option<Lease<B>> {
+        if self.activity.in_flight.get() >= self.limit.get() {
+            return None;
+        }
+        let mut sender = self.sender.clone();
+        ready(&mut sender).ok()?;
+        let stream = Stream::new(Rc::clone(self) as Rc<dyn Streams>);
+        Some(Lease { connection: Rc::clone(self), sender, stream })
+    }
+
+    /// Takes note of the streams that the peer allows.
+    fn learn(&self, peer: usize, opening: &mut Option<Opening<B>>) {
+        let Some(pool) = self.pool.upgrade() else { return };
+        // A peer that allows none now may allow some later; one request waits for that.
+        let limit = pool.target.spec().h2_streams_per_connection.min(peer).max(1);
+        let more = self.limit.replace(limit) < limit;
+        if opening.take().is_some() || more {
+            pool.serve_waiting_http2();
+        }
+    }
+}
+
+impl<B> Streams for Connection<B>
+where
+    B: Body<Data = Bytes, Error = Fault> + Unpin + 'static,
+{
+    fn activity(&self) -> &Activity {
+        &self.activity
+    }
+
+    fn stream_ended(&self) {
+        if self.activity.in_flight.get() == 0 {
+            self.idle_since.set(Instant::now());
+        }
+        if let Some(pool) = self.pool.upgrade()
+            && !pool.http2.waiting.borrow().is_empty()
+        {
+            pool.serve_waiting_http2();
+        }
+    }
+}
+
+fn failed<B>(fault: Fault, held: &mut Held<B>) -> ByHttp2<B> {
+    Some(Err(SendError::new(fault, held.take())))
+}
+
+/// Whether a request can be sent now. It can, or it never can again: a sender that has not sent
+/// waits for nothing, so nobody needs to be woken.
+fn ready(sender: &mut SendRequest<Bytes>) -> Result<(), h2::Error> {
+    match sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(ready) => ready,
+        Poll::Pending => Ok(()),
+    }
+}
