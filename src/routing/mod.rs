@@ -1,3 +1,10 @@
 //! The live table: models, their versions, roles and weights, and what serves each.
+//!
+//! [`table`] is what all workers share and replace at once; [`local`] is one worker's own view of
+//! it, with its connection pools and statistics; [`call`] asks a version.
 
+pub mod call;
+pub mod local;
+pub mod matcher;
 pub mod spec;
+pub mod table;

@@ -1,0 +1,305 @@
+//! The table: what is live now. Immutable; a change makes a new table that shares every backend
+//! which stays, and one atomic store puts it in place.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+
+use super::matcher::Matcher;
+use super::spec::{BackendSpec, MirrorSpec, ModelSpec, VersionSpec};
+use crate::base::{ModelName, Role, VersionName, Weight};
+use crate::onnx::{Engine, EngineSpec, State};
+use crate::split::{Layout, LayoutError};
+use crate::upstream::{Target, TargetError};
+use crate::wire::rewrite::{RewriteError, Rewriter};
+
+/// The table that all workers read: replaced whole, by one atomic store.
+pub type SharedTable = Arc<ArcSwap<RoutingTable>>;
+
+/// Every model that is served, and the rules that find them.
+#[derive(Debug)]
+pub struct RoutingTable {
+    /// Grows by one with every table of a process.
+    pub generation: u64,
+    /// The models, in the order of the configuration.
+    pub models: Box<[Arc<Model>]>,
+    /// The rules that find a request's model.
+    pub matcher: Matcher,
+}
+
+/// A model as it is served now.
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// What it was built from, with the weights and roles of now.
+    pub spec: ModelSpec,
+    /// Its versions, in the order of `spec.versions`.
+    pub versions: Box<[Arc<Version>]>,
+    /// Which version each point of the split belongs to.
+    pub layout: Layout,
+    /// Index of the stable version.
+    pub stable: usize,
+    /// Name of the stable version.
+    pub stable_name: VersionName,
+    /// Index of the version that each of `spec.mirrors` copies to.
+    pub mirror_targets: Box<[usize]>,
+}
+
+/// A version as it is served now.
+#[derive(Debug)]
+pub struct Version {
+    /// What it was built from, with the weight and role of now.
+    pub spec: VersionSpec,
+    /// What serves it.
+    pub backend: Backend,
+    /// What it is sent; `None` leaves requests as they are.
+    pub rewriter: Option<Arc<Rewriter>>,
+    /// Its name as a header value.
+    pub header: HeaderValue,
+}
+
+/// What serves a version.
+#[derive(Debug, Clone)]
+pub enum Backend {
+    /// A model server.
+    Upstream(Arc<Target>),
+    /// ONNX Runtime in this process.
+    Onnx(Arc<Engine>),
+}
+
+/// Why a table can't be built.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// Weights that make no split.
+    #[error("model {model}: {source}")]
+    Weights {
+        /// Whose weights.
+        model: ModelName,
+        /// What is wrong with them.
+        source: LayoutError,
+    },
+    /// An upstream that can't be set up.
+    #[error("model {model}, version {version}: {source}")]
+    Upstream {
+        /// The model.
+        model: ModelName,
+        /// The version.
+        version: VersionName,
+        /// What is wrong.
+        source: TargetError,
+    },
+    /// A rewrite that can't be done.
+    #[error("model {model}, version {version}: {source}")]
+    Rewrite {
+        /// The model.
+        model: ModelName,
+        /// The version.
+        version: VersionName,
+        /// What is wrong.
+        source: RewriteError,
+    },
+    /// A version that is named but not declared.
+    #[error("model {model} has no version {version}; its versions are {known}")]
+    UnknownVersion {
+        /// The model.
+        model: ModelName,
+        /// The name that is not there.
+        version: String,
+        /// The versions that are.
+        known: String,
+    },
+    /// A version that takes live requests and copies of them: it would shadow itself.
+    #[error(
+        "model {model}: copies are mirrored to version {version}, so it cannot have a weight: remove the mirror first"
+    )]
+    ShadowsItself {
+        /// The model.
+        model: ModelName,
+        /// The version.
+        version: VersionName,
+    },
+    /// No model of this name.
+    #[error("there is no model {0:?}")]
+    UnknownModel(String),
+}
+
+impl Backend {
+    /// Whether it can't serve and never will.
+    pub fn is_lost(&self) -> bool {
+        matches!(self, Self::Onnx(engine) if matches!(engine.state(), State::Unavailable { .. }))
+    }
+}
+
+impl RoutingTable {
+    /// Builds the table of `models`. A backend whose spec is the same as in `previous` is shared
+    /// with it (connections and loaded sessions stay); `engine` makes the in-process ones that
+    /// are new, and anew those that could not be loaded: their files may be mended by now.
+    ///
+    /// # Errors
+    /// [`TableError`]; nothing is changed then.
+    pub fn build(
+        models: &[ModelSpec],
+        previous: Option<&Self>,
+        mut engine: impl FnMut(&EngineSpec) -> Arc<Engine>,
+    ) -> Result<Self, TableError> {
+        let live: Vec<&Arc<Version>> =
+            previous.into_iter().flat_map(|t| &t.models).flat_map(|m| &m.versions).collect();
+        let mut built = Vec::with_capacity(models.len());
+        for spec in models {
+            let mut versions = Vec::with_capacity(spec.versions.len());
+            for version in &spec.versions {
+                let same = live.iter().find(|v| v.spec.backend == version.backend && !v.backend.is_lost());
+                let backend = match (same, &version.backend) {
+                    (Some(same), _) => same.backend.clone(),
+                    (None, BackendSpec::Onnx(spec)) => Backend::Onnx(engine(spec)),
+                    (None, BackendSpec::Upstream(upstream)) => match Target::new(upstream) {
+                        Ok(target) => Backend::Upstream(Arc::new(target)),
+                        Err(source) => {
+                            let (model, version) = (spec.name.clone(), version.name.clone());
+                            return Err(TableError::Upstream { model, version, source });
+                        }
+                    },
+                };
+                let built = Version::new(version.clone(), backend).map_err(|source| {
+                    let (model, version) = (spec.name.clone(), version.name.clone());
+                    TableError::Rewrite { model, version, source }
+                })?;
+                versions.push(Arc::new(built));
+            }
+            built.push(Arc::new(Model::new(spec.clone(), versions.into())?));
+        }
+        Ok(Self {
+            generation: previous.map_or(1, |t| t.generation + 1),
+            models: built.into(),
+            matcher: Matcher::new(models),
+        })
+    }
+
+    /// The model of this name.
+    pub fn model(&self, name: &str) -> Option<&Arc<Model>> {
+        self.models.iter().find(|m| m.spec.name.as_str() == name)
+    }
+
+    /// The same table with other weights for `model`: versions that are not named get none, and
+    /// roles follow the weights.
+    ///
+    /// # Errors
+    /// [`TableError`] when the model or a version does not exist or the weights do not sum to
+    /// 100 %; nothing is changed then.
+    pub fn with_weights(&self, model: &str, weights: &[(VersionName, Weight)]) -> Result<Self, TableError> {
+        let old = self.model(model).ok_or_else(|| TableError::UnknownModel(model.to_owned()))?;
+        let new = Arc::new(old.with_weights(weights)?);
+        let models = self.models.iter().map(|m| if Arc::ptr_eq(m, old) { new.clone() } else { m.clone() });
+        Ok(Self { generation: self.generation + 1, models: models.collect(), matcher: self.matcher.clone() })
+    }
+}
+
+// === impl Model ===
+
+impl Model {
+    fn new(spec: ModelSpec, versions: Box<[Arc<Version>]>) -> Result<Self, TableError> {
+        let stable = versions.iter().position(|v| v.spec.role == Role::Stable).unwrap_or(0);
+        let stable_name = match versions.get(stable) {
+            Some(version) => version.spec.name.clone(),
+            None => return Err(spec.unknown("(stable)")),
+        };
+        let weights: Vec<Weight> = versions.iter().map(|v| v.spec.weight).collect();
+        let layout = Layout::new(&weights, stable)
+            .map_err(|source| TableError::Weights { model: spec.name.clone(), source })?;
+        let mut mirror_targets = Vec::with_capacity(spec.mirrors.len());
+        for mirror in &spec.mirrors {
+            let target = versions.iter().position(|v| v.spec.name == mirror.to);
+            let target = target.ok_or_else(|| spec.unknown(mirror.to.as_str()))?;
+            if weights.get(target).is_some_and(|weight| *weight > Weight::ZERO) {
+                return Err(TableError::ShadowsItself {
+                    model: spec.name.clone(),
+                    version: mirror.to.clone(),
+                });
+            }
+            mirror_targets.push(target);
+        }
+        Ok(Self { spec, versions, layout, stable, stable_name, mirror_targets: mirror_targets.into() })
+    }
+
+    /// The version of this name and its index.
+    pub fn version(&self, name: &str) -> Option<(usize, &Arc<Version>)> {
+        self.versions.iter().enumerate().find(|(_, v)| v.spec.name.as_str() == name)
+    }
+
+    fn with_weights(&self, weights: &[(VersionName, Weight)]) -> Result<Self, TableError> {
+        if let Some((name, _)) = weights.iter().find(|(name, _)| self.version(name.as_str()).is_none()) {
+            return Err(self.spec.unknown(name.as_str()));
+        }
+        let mut spec = self.spec.clone();
+        let mut versions = Vec::with_capacity(self.versions.len());
+        for (old, new) in self.versions.iter().zip(&mut spec.versions) {
+            new.weight = weights.iter().find(|(name, _)| *name == new.name).map_or(Weight::ZERO, |(_, w)| *w);
+            new.role = role_after(new, &self.spec.mirrors);
+            let same = new.weight == old.spec.weight && new.role == old.spec.role;
+            versions.push(match same {
+                true => old.clone(),
+                false => Arc::new(old.changed(new.clone())),
+            });
+        }
+        Self::new(spec, versions.into())
+    }
+}
+
+/// The role that follows from a weight: stable stays stable, live traffic makes a canary, a
+/// mirror a shadow, and what has neither stands by.
+fn role_after(version: &VersionSpec, mirrors: &[MirrorSpec]) -> Role {
+    match version.role {
+        Role::Stable => Role::Stable,
+        _ if version.weight > Weight::ZERO => Role::Canary,
+        _ if mirrors.iter().any(|m| m.to == version.name) => Role::Shadow,
+        Role::Retired => Role::Retired,
+        _ => Role::Standby,
+    }
+}
+
+impl ModelSpec {
+    fn unknown(&self, version: &str) -> TableError {
+        let known: Vec<_> = self.versions.iter().map(|v| v.name.as_str()).collect();
+        TableError::UnknownVersion {
+            model: self.name.clone(),
+            version: version.to_owned(),
+            known: known.join(", "),
+        }
+    }
+}
+
+// === impl Version ===
+
+impl Version {
+    fn new(spec: VersionSpec, backend: Backend) -> Result<Self, RewriteError> {
+        let rewriter = match spec.rewrite.is_empty() {
+            true => None,
+            false => Some(Arc::new(Rewriter::new(&spec.rewrite)?)),
+        };
+        // A name has only characters that a header value may have.
+        let header =
+            HeaderValue::from_str(spec.name.as_str()).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        Ok(Self { spec, backend, rewriter, header })
+    }
+
+    /// The same version in another role, or with another weight.
+    fn changed(&self, spec: VersionSpec) -> Self {
+        let (backend, rewriter) = (self.backend.clone(), self.rewriter.clone());
+        Self { spec, backend, rewriter, header: self.header.clone() }
+    }
+
+    /// Whether it can serve now, and why not.
+    ///
+    /// # Errors
+    /// The reason, for people.
+    pub fn ready(&self) -> Result<(), String> {
+        match &self.backend {
+            Backend::Upstream(_) => Ok(()),
+            Backend::Onnx(engine) => match engine.state() {
+                State::Ready => Ok(()),
+                State::Loading => Err("the model is being loaded".to_owned()),
+                State::Unavailable { reason } => Err(reason.to_string()),
+            },
+        }
+    }
+}
