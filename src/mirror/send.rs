@@ -1,0 +1,233 @@
+//! Sending a copy: a task of its own, a deadline of its own, an outcome nobody waits for.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderName, Method, Uri, Version};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use tokio::task::AbortHandle;
+
+use super::budget::Grant;
+use crate::base::{Fault, FaultKind};
+use crate::routing::call;
+use crate::routing::local::{LocalVersion, MirrorLoad};
+use crate::stats::{DropReason, Observation, Outcome};
+use crate::wire::body::{Captured, Source};
+use crate::wire::grpc;
+
+/// Names the version on a copy, so that a model server can tell it from a live request.
+const SHADOW: HeaderName = HeaderName::from_static("x-switchback-shadow");
+
+/// Bytes of answers that are read per second, for one mirror on one worker. It is far more than
+/// models answer, and little of what a worker can read: the rest of its time is the clients'.
+const READ_PER_SECOND: u64 = 128 * 1024 * 1024;
+/// Answers may come in bursts as long as this at that pace.
+const BURST: Duration = Duration::from_millis(10);
+
+/// The head of a request that copies are made of: as the live leg got it, cleaned and with
+/// `x-request-id` and `traceparent`, before any version's rewrite.
+#[derive(Debug, Clone)]
+pub struct Copy {
+    /// Method.
+    pub method: Method,
+    /// Target.
+    pub uri: Uri,
+    /// Protocol version the client spoke.
+    pub version: Version,
+    /// Header fields.
+    pub headers: HeaderMap,
+}
+
+/// Ends the copies of a request whose client has gone away.
+#[derive(Debug, Default)]
+pub struct Cut {
+    done: Cell<bool>,
+    tasks: RefCell<Vec<AbortHandle>>,
+}
+
+impl Cut {
+    /// Ends the copies that are under way and keeps others from starting.
+    pub fn cut(&self) {
+        self.done.set(true);
+        for task in self.tasks.borrow_mut().drain(..) {
+            task.abort();
+        }
+    }
+}
+
+impl Copy {
+    /// What is needed of the request of `head`.
+    pub fn of(head: &http::request::Parts) -> Self {
+        Self {
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            version: head.version,
+            headers: head.headers.clone(),
+        }
+    }
+
+    /// Sends a copy with this body for each grant, each on a task of this worker. The last one takes
+    /// the head; mostly it is the only one.
+    pub(super) fn send(self, grants: impl ExactSizeIterator<Item = Grant>, body: &Captured, cut: &Cut) {
+        let mut left = grants.len();
+        let mut copy = Some(self);
+        for grant in grants {
+            left -= 1;
+            grant.expect(DropReason::PrimaryCancelled);
+            let mine = if left == 0 { copy.take() } else { copy.clone() };
+            let Some(mine) = mine.filter(|_| !cut.done.get()) else { continue };
+            // The runtime moves a task's future several times: cheaper in a box.
+            let task = tokio::task::spawn_local(Box::pin(deliver(mine, grant, body.clone())));
+            cut.tasks.borrow_mut().push(task.abort_handle());
+        }
+    }
+
+    fn head(self, target: &LocalVersion, dropped: &[HeaderName]) -> http::request::Parts {
+        let (mut head, ()) = http::Request::new(()).into_parts();
+        head.method = self.method;
+        head.uri = self.uri;
+        head.version = self.version;
+        head.headers = self.headers;
+        for name in dropped {
+            head.headers.remove(name);
+        }
+        head.headers.insert(SHADOW, target.version.header.clone());
+        head
+    }
+}
+
+/// The whole exchange with the shadow. Dropping it (the client went away, the worker ends) closes
+/// the shadow's connection or resets its stream, and the grant counts the reason.
+async fn deliver(copy: Copy, grant: Grant, body: Captured) {
+    let mirror = grant.mirror().clone();
+    let target = mirror.target.clone();
+    let head = copy.head(&target, &mirror.spec.drop_headers);
+    mirror.shard.sent.add(1);
+    let mut answer = Answer::new(target, body.len(), grpc::is_grpc(&head.headers));
+    let exchange = async {
+        let body = call::bare(Source::replay(body));
+        let called = call::call(&answer.target, head, body).await.map_err(|failed| failed.fault)?;
+        answer.head(&called.response);
+        let mut body = called.response.into_body();
+        while let Some(frame) = body.frame().await {
+            let read = answer.frame(&frame?);
+            pace(&mirror.load, read).await;
+            if body.is_end_stream() {
+                break;
+            }
+        }
+        Ok::<(), Fault>(())
+    };
+    let result = tokio::time::timeout(mirror.spec.deadline, exchange).await;
+    match result {
+        Ok(Ok(())) => {
+            grant.complete();
+            answer.finish(None);
+        }
+        Ok(Err(fault)) => {
+            grant.expect(reason(fault.kind));
+            answer.finish(Some(fault.kind));
+        }
+        Err(_) => {
+            grant.expect(DropReason::Deadline);
+            answer.finish(Some(FaultKind::ResponseTimeout));
+        }
+    }
+}
+
+/// Waits where the answers of a mirror's copies come faster than [`READ_PER_SECOND`], so that a
+/// shadow that floods is held back by its own connection and not by the worker's time.
+async fn pace(load: &MirrorLoad, bytes: u64) {
+    let now = tokio::time::Instant::now();
+    let from = load.read_until.get().map_or(now, |until| until.max(now));
+    let until = from + Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / READ_PER_SECOND);
+    load.read_until.set(Some(until));
+    if until > now + BURST {
+        tokio::time::sleep_until(until - BURST).await;
+    }
+}
+
+fn reason(kind: FaultKind) -> DropReason {
+    match kind {
+        FaultKind::ConnectFailed | FaultKind::ConnectTimeout => DropReason::Connect,
+        FaultKind::UpstreamReset | FaultKind::UpstreamProtocol => DropReason::Reset,
+        FaultKind::ResponseTimeout | FaultKind::IdleTimeout | FaultKind::DeadlineExceeded => {
+            DropReason::Deadline
+        }
+        FaultKind::Unavailable | FaultKind::Overloaded => DropReason::Unavailable,
+        _ => DropReason::Other,
+    }
+}
+
+/// What is seen of a shadow's answer.
+struct Answer {
+    target: Rc<LocalVersion>,
+    started: Instant,
+    first_byte: Option<u64>,
+    request_bytes: u64,
+    response_bytes: u64,
+    status: u16,
+    is_grpc: bool,
+    grpc: Option<u8>,
+}
+
+impl Answer {
+    fn new(target: Rc<LocalVersion>, request_bytes: usize, is_grpc: bool) -> Self {
+        target.shard.in_flight.add(1);
+        Self {
+            target,
+            started: Instant::now(),
+            first_byte: None,
+            request_bytes: u64::try_from(request_bytes).unwrap_or(u64::MAX),
+            response_bytes: 0,
+            status: 0,
+            is_grpc,
+            grpc: None,
+        }
+    }
+
+    fn head<B>(&mut self, response: &http::Response<B>) {
+        self.first_byte = Some(nanos(self.started));
+        self.status = response.status().as_u16();
+        self.grpc = grpc::status(response.headers());
+    }
+
+    /// Takes note of a frame; says how many bytes it has.
+    fn frame(&mut self, frame: &http_body::Frame<bytes::Bytes>) -> u64 {
+        let bytes = frame.data_ref().map_or(0, |data| u64::try_from(data.len()).unwrap_or(u64::MAX));
+        self.response_bytes = self.response_bytes.saturating_add(bytes);
+        if let Some(trailers) = frame.trailers_ref() {
+            self.grpc = grpc::status(trailers).or(self.grpc);
+        }
+        bytes
+    }
+
+    fn finish(&self, fault: Option<FaultKind>) {
+        let grpc = self.is_grpc.then_some(self.grpc).flatten();
+        self.target.shard.finish(&Observation {
+            outcome: match fault {
+                Some(_) => Outcome::Fault,
+                None => Outcome::of(self.status, grpc),
+            },
+            fault,
+            grpc,
+            latency_ns: nanos(self.started),
+            first_byte_ns: self.first_byte,
+            overhead_ns: 0,
+            request_bytes: self.request_bytes,
+            response_bytes: self.response_bytes,
+        });
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.target.shard.in_flight.add(-1);
+    }
+}
+
+fn nanos(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
