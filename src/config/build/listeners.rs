@@ -1,0 +1,131 @@
+//! Addresses: each is used once, the admin's included.
+
+use std::path::Path;
+
+use crate::base::BindAddress;
+use crate::net::{DownstreamSpec, ListenerSpec, TlsSpec};
+
+use super::super::problem::{At, Report};
+use super::super::raw;
+use super::super::read::{Field, List};
+use super::super::spec::AdminSpec;
+use super::super::text::PathText;
+use super::{Unique, files, number, set_count, set_size, set_time};
+
+/// The admin's address and where it was written, if it was.
+pub(super) struct Admin {
+    /// What it is told.
+    pub spec: AdminSpec,
+    at: Option<At>,
+}
+
+/// The operator's side.
+pub(super) fn admin(field: &Field<raw::Admin>, report: &mut Report) -> Admin {
+    let given = field.get().and_then(|admin| admin.address.given());
+    let Some(given) = given else {
+        let address = BindAddress::Tcp(([127, 0, 0, 1], 9901).into());
+        return Admin { spec: AdminSpec { address }, at: None };
+    };
+    let address = given.value.0.clone();
+    if matches!(&address, BindAddress::Tcp(tcp) if !tcp.ip().to_canonical().is_loopback()) {
+        report.warn(
+            &given.at,
+            format!("whoever reaches {address} can change weights, there is no password"),
+            "bind 127.0.0.1, or see that the network lets nobody else in",
+        );
+    }
+    Admin { spec: AdminSpec { address }, at: Some(given.at.clone()) }
+}
+
+/// The listeners, or the default one.
+pub(super) fn listeners(
+    field: &Field<List<raw::Listener, 1, 64>>,
+    base: &Path,
+    admin: &Admin,
+    report: &mut Report,
+) -> Vec<ListenerSpec> {
+    let Some(list) = field.get() else {
+        let address = BindAddress::Tcp(([0, 0, 0, 0], 8080).into());
+        if let Some(at) = admin.at.as_ref().filter(|_| field.is_missing())
+            && overlap(&address, &admin.spec.address)
+        {
+            let message = format!("{} is the listeners' address", admin.spec.address);
+            report.wrong(at, message, "write another port, or `listeners`");
+        }
+        return vec![ListenerSpec { name: "main".to_owned(), address, tls: None, allow_pin: false }];
+    };
+    let mut names = Unique::default();
+    let mut seen: Vec<(BindAddress, u32)> = Vec::new();
+    let mut specs = Vec::new();
+    for item in &list.items {
+        let listener = &item.value;
+        if let Some(name) = listener.name.given() {
+            names.add("listener", &name.value.0, &name.at, report);
+        }
+        if let Some(given) = listener.address.given() {
+            let address = &given.value.0;
+            if let Some((other, line)) = seen.iter().find(|(other, _)| overlap(other, address)) {
+                let message = format!("{address} is in use by the listener on line {line} ({other})");
+                report.wrong(&given.at, message, "write another port");
+            } else if overlap(address, &admin.spec.address) {
+                let admin = &admin.spec.address;
+                let message = format!("{address} is in use by the admin address ({admin})");
+                report.wrong(&given.at, message, "write another port here or as `admin.address`");
+            }
+            seen.push((address.clone(), given.at.line));
+        }
+        let tls = listener.tls.get().map(|tls| tls_spec(tls, base, report));
+        if let (Some(name), Some(address)) = (listener.name.get(), listener.address.get()) {
+            specs.push(ListenerSpec {
+                name: name.0.clone(),
+                address: address.0.clone(),
+                tls: tls.flatten(),
+                allow_pin: listener.allow_pin.get().is_some_and(|f| f.0),
+            });
+        }
+    }
+    specs
+}
+
+/// Whether the second of two binds would fail or shadow the first.
+fn overlap(a: &BindAddress, b: &BindAddress) -> bool {
+    match (a, b) {
+        (BindAddress::Tcp(a), BindAddress::Tcp(b)) => {
+            let all = a.ip().is_unspecified() || b.ip().is_unspecified();
+            let ips = a.ip() == b.ip() || (all && a.is_ipv4() == b.is_ipv4());
+            a.port() != 0 && a.port() == b.port() && ips
+        }
+        (a, b) => a == b,
+    }
+}
+
+fn tls_spec(tls: &raw::ListenerTls, base: &Path, report: &mut Report) -> Option<TlsSpec> {
+    let mut file = |field: &Field<PathText>| {
+        let given = field.given()?;
+        let path = files::resolve(base, &given.value.0);
+        if let Some(reason) = files::unreadable(&path) {
+            report.wrong(&given.at, format!("{} {reason}", path.display()), files::hint(base));
+        }
+        Some(path)
+    };
+    let (certificate, key) = (file(&tls.certificate), file(&tls.key));
+    Some(TlsSpec { certificate: certificate?, key: key? })
+}
+
+/// What clients may do.
+pub(super) fn downstream(section: Option<&raw::Downstream>) -> DownstreamSpec {
+    let mut spec = DownstreamSpec::default();
+    let Some(raw) = section else { return spec };
+    set_count(&mut spec.max_connections, &raw.max_connections);
+    set_size(&mut spec.header_bytes, &raw.header_bytes);
+    set_count(&mut spec.header_count, &raw.header_count);
+    set_time(&mut spec.first_byte_timeout, &raw.first_byte_timeout);
+    set_time(&mut spec.handshake_timeout, &raw.handshake_timeout);
+    set_time(&mut spec.header_timeout, &raw.header_timeout);
+    let Some(h2) = raw.h2.get() else { return spec };
+    let narrow = |n: u64| u32::try_from(number(n)).unwrap_or(u32::MAX);
+    spec.h2_max_streams = h2.max_streams.get().map_or(spec.h2_max_streams, |n| narrow(n.0));
+    spec.h2_stream_window = h2.stream_window.get().map_or(spec.h2_stream_window, |n| narrow(n.0));
+    spec.h2_connection_window = h2.connection_window.get().map_or(spec.h2_connection_window, |n| narrow(n.0));
+    spec
+}

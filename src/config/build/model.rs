@@ -1,0 +1,108 @@
+//! Models: names, defaults, and that no two of them claim the same requests.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::routing::spec::{MatchSpec, ModelSpec, Target};
+
+use super::super::problem::{At, Report};
+use super::super::raw;
+use super::super::read::List;
+use super::super::scalar::{GI, MI};
+use super::{Unique, matches, mirrors, number, set_time, sticky, version, weights};
+
+/// All models.
+pub(super) fn models(list: &List<raw::Model, 1>, base: &Path, report: &mut Report) -> Vec<ModelSpec> {
+    let only = list.complete && list.items.len() == 1;
+    let mut names = Unique::default();
+    let mut claims = Claims::default();
+    let mut specs = Vec::new();
+    for item in &list.items {
+        let raw = &item.value;
+        if let Some(name) = raw.name.given() {
+            names.add("model", name.value.0.as_str(), &name.at, report);
+        }
+        let matches = match raw.r#match.get() {
+            Some(list) => matches::matches(list, report),
+            None if raw.r#match.is_wrong() => Vec::new(),
+            None => raw
+                .name
+                .given()
+                .map(|name| {
+                    let target = match only {
+                        true => Target::Any,
+                        false => Target::Model(name.value.0.to_string()),
+                    };
+                    (MatchSpec { host: None, header: None, target }, name.at.clone())
+                })
+                .into_iter()
+                .collect(),
+        };
+        for (spec, at) in &matches {
+            claims.add(raw, spec, at, report);
+        }
+        let matches = matches.into_iter().map(|(spec, _)| spec).collect();
+        specs.extend(model(raw, matches, base, report));
+    }
+    specs
+}
+
+/// Which requests are whose.
+#[derive(Default)]
+struct Claims(HashMap<String, (String, u32)>);
+
+impl Claims {
+    fn add(&mut self, model: &raw::Model, spec: &MatchSpec, at: &At, report: &mut Report) {
+        let name = model.name.get().map(|n| n.0.to_string()).unwrap_or_default();
+        let key = format!("{spec:?}");
+        match self.0.get(&key) {
+            Some((other, line)) => {
+                let message = match *other == name {
+                    true => format!("the same requests are matched on line {line} already"),
+                    false => format!("the same requests are model {other:?}'s, by line {line}"),
+                };
+                report.wrong(at, message, "match something else, or remove one of the two");
+            }
+            None => {
+                self.0.insert(key, (name, at.line));
+            }
+        }
+    }
+}
+
+fn model(raw: &raw::Model, matches: Vec<MatchSpec>, base: &Path, report: &mut Report) -> Option<ModelSpec> {
+    let name = raw.name.get().map(|n| n.0.clone());
+    let sticky = raw.sticky.get().and_then(|s| sticky::sticky(s, name.as_ref(), report));
+    let (mut response_timeout, mut idle_timeout) = (Duration::from_secs(60), Duration::from_secs(300));
+    if let Some(timeouts) = raw.timeouts.get() {
+        set_time(&mut response_timeout, &timeouts.response);
+        set_time(&mut idle_timeout, &timeouts.idle);
+    }
+    let limits = raw.limits.get();
+    let fallback = raw.fallback.get();
+    let versions = raw.versions.get();
+    let shares = versions.map(|list| weights::shares(raw, list, report)).unwrap_or_default();
+    let mirrors = match (raw.mirror.get(), versions) {
+        (Some(list), Some(versions)) => mirrors::mirrors(list, versions, &shares, report),
+        _ => Vec::new(),
+    };
+    let versions =
+        versions.map(|list| version::versions(raw, list, &shares, base, report)).unwrap_or_default();
+    Some(ModelSpec {
+        name: name?,
+        matches,
+        versions,
+        sticky,
+        mirrors,
+        fallback: fallback.and_then(|f| f.enabled.get()).is_some_and(|f| f.0),
+        fallback_body_bytes: fallback
+            .and_then(|f| f.max_body_bytes.get())
+            .map_or(number(MI), |n| number(n.0)),
+        max_request_bytes: limits.and_then(|l| l.request_bytes.get()).map_or(4 * GI, |n| n.0),
+        max_peek_bytes: limits.and_then(|l| l.peek_bytes.get()).map_or(number(MI), |n| number(n.0)),
+        response_timeout,
+        idle_timeout,
+        expose_version: raw.expose_version.get().is_none_or(|f| f.0),
+    })
+}

@@ -1,0 +1,62 @@
+//! The configuration once every value in it is known to be good. Plain data.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::base::{BindAddress, Weight};
+use crate::net::{DownstreamSpec, ListenerSpec};
+use crate::routing::spec::ModelSpec;
+
+use super::problem::Problem;
+
+/// A whole, valid configuration with every default filled in and every path made absolute
+/// (or relative to the working folder, where the configuration's own path is).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Data threads, each with listeners and pools of its own; 1 to 1024.
+    pub workers: usize,
+    /// Addresses clients connect to; never empty, names unique.
+    pub listeners: Vec<ListenerSpec>,
+    /// What clients may do, on every listener.
+    pub downstream: DownstreamSpec,
+    /// The operator's side.
+    pub admin: AdminSpec,
+    /// One JSON line per sampled request, if asked for.
+    pub access_log: Option<AccessLogSpec>,
+    /// How the process ends.
+    pub drain: DrainSpec,
+    /// The ONNX Runtime library; without it `ORT_DYLIB_PATH` and the system decide.
+    pub onnx_library: Option<PathBuf>,
+    /// What clients call; never empty, names unique.
+    pub models: Vec<ModelSpec>,
+    /// XXH3 (128 bit) of the text as 32 hexadecimal digits, what `xxh128sum FILE` prints: the same
+    /// text has the same hash on every machine and in every release.
+    pub hash: String,
+    /// What will work but may not be meant, such as a model folder that is not there yet.
+    pub warnings: Vec<Problem>,
+}
+
+/// Admin API, metrics and health.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminSpec {
+    /// Where it listens.
+    pub address: BindAddress,
+}
+
+/// The access log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLogSpec {
+    /// File that lines are appended to.
+    pub path: PathBuf,
+    /// Share of the requests that get a line; above zero.
+    pub sample: Weight,
+}
+
+/// What happens between SIGTERM and exit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainSpec {
+    /// Not ready, but still accepting, for this long: time for load balancers to notice.
+    pub delay: Duration,
+    /// Then requests under way get this long to finish.
+    pub timeout: Duration,
+}

@@ -1,0 +1,225 @@
+//! Texts that have a form of their own: names, headers, hosts, paths, pointers, addresses.
+
+use std::borrow::Cow;
+
+use http::{HeaderName, HeaderValue};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use crate::base::{BindAddress, ModelName, VersionName};
+
+use super::problem::{At, Report, short};
+use super::read::{Read, looks_otherwise};
+use super::scalar::scalar;
+use super::tree::Node;
+use super::url::{self, LONGEST_SOCKET, Refusal, Url};
+
+/// Longest text of any kind, in bytes.
+const LONGEST: usize = 4096;
+
+/// Declares text types: what they hold, what a message calls them, how they are read and what the
+/// schema says beside `type: string`.
+macro_rules! texts {
+    ($( $(#[$meta:meta])* $name:ident($inner:ty), $expected:literal, $read:expr, $schema:tt; )+) => { $(
+        $(#[$meta])*
+        #[derive(Debug, Clone)]
+        pub(super) struct $name(pub $inner);
+
+        impl Read for $name {
+            fn read(node: &Node, at: &At, report: &mut Report) -> Option<Self> {
+                let (text, plain) = scalar(node, at, $expected, report)?;
+                let read: fn(&str) -> Result<$inner, Refusal> = $read;
+                let result = match text.len() {
+                    0 => Err(("is empty".to_owned(), concat!("write ", $expected).to_owned())),
+                    n if n > LONGEST => Err((format!("{n} bytes are too long"), "write fewer".to_owned())),
+                    _ => read(text),
+                };
+                // Good as text, but a number or boolean to YAML: `1.10` would be 1.1 elsewhere.
+                let result = match result {
+                    Ok(_) if plain && looks_otherwise(text) => Err((
+                        format!("expected {}, found {}", $expected, short(text)),
+                        format!("put it in quotes: {:?}", short(text)),
+                    )),
+                    result => result,
+                };
+                result.map_err(|(message, fix)| report.wrong(at, message, fix)).ok().map(Self)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                let mut schema = json_schema!($schema);
+                schema.insert("type".to_owned(), "string".into());
+                schema
+            }
+        }
+    )+ };
+}
+
+texts! {
+    /// Name of a listener.
+    ListenerNameText(String), "a name",
+        |t| match t {
+            "admin" => Err(("\"admin\" is the name of the admin address".into(), "write another name".into())),
+            t => ModelName::new(t).map(|n| n.to_string()).map_err(|_| not_a_name(t)),
+        },
+        { "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$" };
+    /// Name of a model.
+    ModelNameText(ModelName), "a name", |t| ModelName::new(t).map_err(|_| not_a_name(t)),
+        { "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$" };
+    /// Name of a version.
+    VersionNameText(VersionName), "a name", |t| VersionName::new(t).map_err(|_| not_a_name(t)),
+        { "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$" };
+    /// Where to listen.
+    AddressText(BindAddress), "an address such as \"127.0.0.1:8080\"", address,
+        { "examples": ["127.0.0.1:8080", "[::1]:8080", "unix:/run/switchback.sock"] };
+    /// A model server's URL.
+    UrlText(Url), "a URL such as \"http://127.0.0.1:9001\"", url::parse,
+        { "pattern": "^(https?://[^/?#@]+|unix:/.+)$",
+          "examples": ["http://127.0.0.1:9001", "https://models.example", "unix:/run/model.sock"] };
+    /// A file or folder.
+    PathText(String), "a path",
+        |t| match t.contains('\0') {
+            true => Err((format!("{:?} is not a path", short(t)), "remove the NUL".into())),
+            false => Ok(t.to_owned()),
+        },
+        { "minLength": 1 };
+    /// Folder of a model below the repository: one path segment.
+    FolderText(String), "the name of a folder",
+        |t| match matches!(t, "." | "..") || t.contains(['/', '\\', '\0']) || t.len() > 255 {
+            true => Err((format!("{:?} is not the name of a folder", short(t)), "write one folder's name, without `/`".into())),
+            false => Ok(t.to_owned()),
+        },
+        { "pattern": "^[^/\\\\]+$" };
+    /// Name that some server or protocol knows something by.
+    ForeignText(String), "text",
+        |t| match t.chars().any(char::is_control) || t.len() > 255 {
+            true => Err((format!("{:?} is not a name", short(t)), "write at most 255 bytes without control characters".into())),
+            false => Ok(t.to_owned()),
+        },
+        { "minLength": 1, "maxLength": 255 };
+    /// Name of a header.
+    HeaderNameText(HeaderName), "the name of a header",
+        |t| HeaderName::try_from(t).map_err(|_| not_a_header(t)),
+        { "pattern": HEADER_PATTERN };
+    /// Value of a header.
+    HeaderValueText(HeaderValue), "the value of a header",
+        |t| HeaderValue::try_from(t).ok().filter(|_| t.trim() == t).ok_or_else(|| (
+            format!("{:?} is not the value of a header", short(t)),
+            "remove control characters and spaces at the ends".into(),
+        )),
+        { "minLength": 1 };
+    /// Name of a cookie (a token: RFC 6265 section 4.1.1).
+    CookieText(String), "the name of a cookie",
+        |t| HeaderName::try_from(t).map(|_| t.to_owned()).map_err(|_| (
+            format!("{:?} is not the name of a cookie", short(t)),
+            "use letters, digits and -_.!#$%&'*+^`|~ only".into(),
+        )),
+        { "pattern": HEADER_PATTERN };
+    /// JSON pointer (RFC 6901) to a value inside the body.
+    PointerText(String), "a JSON pointer such as \"/user\"", pointer,
+        { "pattern": "^(/([^/~]|~[01])*)+$", "examples": ["/user", "/inputs/0/name"] };
+    /// Host of requests, perhaps with `*.` in front.
+    HostPatternText(String), "a host such as \"fraud.example\"",
+        |t| match url::is_host(t.strip_prefix("*.").unwrap_or(t)) {
+            true => Ok(t.to_ascii_lowercase()),
+            false => Err((
+                format!("{:?} is not a host", short(t)),
+                "write a name such as \"fraud.example\" or \"*.example\", without scheme and port".into(),
+            )),
+        },
+        { "pattern": "^(\\*\\.)?[A-Za-z0-9._:\\[\\]-]+$", "examples": ["fraud.example", "*.example"] };
+    /// Host with or without a port, as sent to a server.
+    AuthorityText(String), "a host such as \"fraud.svc\"",
+        |t| match url::split_authority(t) {
+            Some((host, port)) if url::is_host(host) && port.is_none_or(|p| url::port(p).is_some()) => Ok(t.to_owned()),
+            _ => Err((
+                format!("{:?} is not a host", short(t)),
+                "write HOST or HOST:PORT, without scheme and path".into(),
+            )),
+        },
+        { "pattern": "^[A-Za-z0-9._:\\[\\]-]+$" };
+    /// Start of a path, by whole segments.
+    PrefixText(String), "a path such as \"/score\"", prefix,
+        { "pattern": "^/[^?#\\s]*$" };
+    /// Name in a certificate.
+    ServerNameText(String), "a host name",
+        |t| rustls::pki_types::ServerName::try_from(t).map(|_| t.to_owned()).map_err(|_| (
+            format!("{:?} is not a host name", short(t)),
+            "write the DNS name or IP address in the server's certificate".into(),
+        )),
+        { "minLength": 1 };
+}
+
+const HEADER_PATTERN: &str = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$";
+
+fn not_a_name(text: &str) -> Refusal {
+    let fix = "use 1 to 63 letters, digits, '.', '_' or '-', starting with a letter or digit";
+    (format!("{:?} is not a name", short(text)), fix.to_owned())
+}
+
+fn not_a_header(text: &str) -> Refusal {
+    let fix = "use letters, digits and '-', such as \"x-user-id\"";
+    (format!("{:?} is not the name of a header", short(text)), fix.to_owned())
+}
+
+fn address(text: &str) -> Result<BindAddress, Refusal> {
+    let message = || format!("{:?} is not an address to listen on", short(text));
+    match text.parse::<BindAddress>() {
+        Ok(_) if text.contains('\0') => Err((message(), "remove the NUL".to_owned())),
+        Ok(BindAddress::Unix(path)) if path.as_os_str().len() > LONGEST_SOCKET => {
+            Err((message(), format!("the path of a Unix socket has at most {LONGEST_SOCKET} bytes")))
+        }
+        Ok(address) => Ok(address),
+        Err(_) => {
+            let port = text.strip_prefix("localhost:").or_else(|| text.strip_prefix(':')).unwrap_or(text);
+            let fix = match port.parse::<u16>() {
+                Ok(port) if text.starts_with("localhost") => format!("write \"127.0.0.1:{port}\""),
+                Ok(port) => format!("write \"0.0.0.0:{port}\""),
+                Err(_) => "write IP:PORT such as \"127.0.0.1:8080\", or \"unix:/path\"".to_owned(),
+            };
+            Err((message(), fix))
+        }
+    }
+}
+
+fn pointer(text: &str) -> Result<String, Refusal> {
+    let escapes = |part: &str| part.starts_with(['0', '1']);
+    if !text.starts_with('/') {
+        let fix = format!("start it with `/`: \"/{}\"", short(text.trim_start_matches(['$', '.', '#'])));
+        return Err((format!("{:?} is not a JSON pointer", short(text)), fix));
+    }
+    match text.split('~').skip(1).all(escapes) {
+        true => Ok(text.to_owned()),
+        false => Err((
+            format!("{:?} is not a JSON pointer", short(text)),
+            "write \"~0\" for `~` and \"~1\" for `/` in a name".to_owned(),
+        )),
+    }
+}
+
+fn prefix(text: &str) -> Result<String, Refusal> {
+    let message = || format!("{:?} is not the start of a path", short(text));
+    if !text.starts_with('/') {
+        return Err((message(), "start it with `/`".to_owned()));
+    }
+    let visible =
+        text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'"' | b'<' | b'>'));
+    if !visible {
+        return Err((
+            message(),
+            "leave out query and fragment, and write other characters as %XX".to_owned(),
+        ));
+    }
+    // One `/` at the end means the same: prefixes match whole segments.
+    let bare = text.strip_suffix('/').unwrap_or(text);
+    if bare.split('/').skip(1).any(|segment| matches!(segment, "" | "." | "..")) {
+        return Err((message(), "write it without empty, `.` and `..` segments".to_owned()));
+    }
+    Ok(if bare.is_empty() { "/".to_owned() } else { bare.to_owned() })
+}
