@@ -1,1 +1,13 @@
-//! (room)
+//! One request's way through Switchback. [`request`] is the file to open first.
+
+mod access;
+mod fallback;
+mod finish;
+mod local_answers;
+mod progress;
+mod record;
+pub mod reply;
+pub mod request;
+mod route;
+mod upgrade;
+pub mod worker;

@@ -1,0 +1,102 @@
+//! Stable answers in the place of a canary that failed before its answer began.
+//!
+//! The failure stays the canary's: its recorder has it by then, and what stable answers here is
+//! measured as nobody's, so that neither side's figures are bent. Only requests that can be sent
+//! again are: those that never left, and those whose whole body was kept.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version, request};
+
+use super::finish::finish;
+use super::reply::{self, Reply};
+use crate::base::{Fault, FaultKind};
+use crate::mirror::keep::Replay;
+use crate::routing::call::{self, Called, ClientBody, Failed};
+use crate::routing::local::LocalModel;
+use crate::wire::body::Source;
+use crate::wire::{grpc, respond};
+
+/// What is needed to ask stable instead.
+pub(super) struct Spare {
+    model: Rc<LocalModel>,
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: HeaderMap,
+    replay: Replay,
+}
+
+/// Whether a canary failed in a way that stable may not: not where the client or its request is the
+/// cause. Of answers, 5xx and the gRPC statuses that say as much count, as far as the head tells.
+fn is_failure(called: &Result<Called, Failed>) -> bool {
+    match called {
+        Err(failed) => failed.fault.kind.is_upstream() && failed.fault.kind != FaultKind::DeadlineExceeded,
+        Ok(Called { response, .. }) => {
+            let status = response.status();
+            (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED)
+                || matches!(grpc::status(response.headers()), Some(2 | 13 | 14 | 15))
+        }
+    }
+}
+
+impl Spare {
+    /// Keeps what is needed to send the request of `head` again.
+    pub(super) fn new(model: Rc<LocalModel>, head: &request::Parts, replay: Replay) -> Self {
+        Self {
+            model,
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            version: head.version,
+            headers: head.headers.clone(),
+            replay,
+        }
+    }
+
+    /// Whether stable is to answer in the place of what came of the call: the canary failed, and the
+    /// request can be sent again.
+    pub(super) fn is_called_for(&self, called: &Result<Called, Failed>) -> bool {
+        let unsent = called.as_ref().is_err_and(|failed| failed.unsent.is_some());
+        is_failure(called) && (unsent || self.replay.is_whole())
+    }
+
+    /// Has stable answer. `unsent` is the body where nothing of it had left.
+    pub(super) async fn answer(self, unsent: Option<ClientBody>, client_version: Version) -> Response<Reply> {
+        let is_grpc = grpc::is_grpc(&self.headers);
+        match self.ask(unsent).await {
+            Ok((called, name)) => {
+                let idle_timeout = self.model.model.spec.idle_timeout;
+                finish(None, called, name, client_version, idle_timeout, Instant::now(), is_grpc)
+            }
+            Err(fault) => reply::own(respond::fault(&fault, is_grpc), None),
+        }
+    }
+
+    async fn ask(&self, unsent: Option<ClientBody>) -> Result<(Called, Option<HeaderValue>), Fault> {
+        let body = match unsent {
+            Some(body) => body,
+            None => self.replay.take().map(|body| call::bare(Source::replay(body))).ok_or_else(gone)?,
+        };
+        let model = &self.model.model;
+        let stable = self.model.versions.get(model.stable).ok_or_else(gone)?;
+        let (mut head, ()) = http::Request::new(()).into_parts();
+        head.method = self.method.clone();
+        head.uri = self.uri.clone();
+        head.version = self.version;
+        head.headers = self.headers.clone();
+        let limit = model.spec.response_timeout;
+        match tokio::time::timeout(limit, call::call(stable, head, body)).await {
+            Ok(Ok(called)) => Ok((called, model.spec.expose_version.then(|| stable.version.header.clone()))),
+            Ok(Err(failed)) => Err(failed.fault),
+            Err(_) => Err(Fault::new(
+                FaultKind::ResponseTimeout,
+                format!("neither the canary nor stable answered within {limit:?}"),
+            )),
+        }
+    }
+}
+
+fn gone() -> Fault {
+    Fault::new(FaultKind::Internal, "the request cannot be sent to stable again")
+}

@@ -1,0 +1,189 @@
+//! What is measured of one live request, written down once: at the end of its answer's body, with
+//! the trailers, or when it is dropped before that.
+//!
+//! A recorder starts out as *cancelled*; only seeing the end, or a fault, makes it anything else.
+//! So a client that leaves at any point is counted as what it is, and against nobody.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::access;
+use super::worker::Worker;
+use crate::base::{Fault, FaultKind};
+use crate::mirror::send::Cut;
+use crate::routing::call::{Called, Failed};
+use crate::routing::local::LocalVersion;
+use crate::stats::{Observation, Outcome};
+use crate::telemetry::access_log::Entry;
+use crate::wire::body::{Meter, Watch};
+use crate::wire::grpc;
+use crate::wire::upgrade::Joined;
+
+/// Records one request of one version in its `Drop`.
+pub(super) struct Recorder {
+    worker: Rc<Worker>,
+    version: Rc<LocalVersion>,
+    arrived: Instant,
+    first_byte: Option<u64>,
+    own_time: Duration,
+    received: Rc<Meter>,
+    response_bytes: u64,
+    is_grpc: bool,
+    status: u16,
+    grpc: Option<u8>,
+    end: End,
+    /// Copies to end when the client goes away.
+    cut: Option<Rc<Cut>>,
+    /// The access log line, where this request was sampled for one.
+    line: Option<Box<Entry>>,
+}
+
+#[derive(Clone, Copy)]
+enum End {
+    Cancelled,
+    Whole,
+    Fault(FaultKind),
+}
+
+impl Recorder {
+    /// Starts recording a request of `version` that arrived at `arrived`.
+    pub(super) fn new(
+        worker: Rc<Worker>,
+        version: Rc<LocalVersion>,
+        arrived: Instant,
+        is_grpc: bool,
+        received: Rc<Meter>,
+    ) -> Self {
+        version.shard.in_flight.add(1);
+        worker.live.set(worker.live.get() + 1);
+        Self {
+            worker,
+            version,
+            arrived,
+            first_byte: None,
+            own_time: Duration::ZERO,
+            received,
+            response_bytes: 0,
+            is_grpc,
+            status: 0,
+            grpc: None,
+            end: End::Cancelled,
+            cut: None,
+            line: None,
+        }
+    }
+
+    /// Copies were granted; they end should the client go away.
+    pub(super) fn mirrored(&mut self, cut: Rc<Cut>) {
+        self.cut = Some(cut);
+        if let Some(line) = &mut self.line {
+            line.mirrored = true;
+        }
+    }
+
+    /// Writes this line to the access log when the request is over.
+    pub(super) fn logs(&mut self, line: Box<Entry>) {
+        self.line = Some(line);
+    }
+
+    /// Adds time spent inside Switchback.
+    pub(super) fn spent(&mut self, own: Duration) {
+        self.own_time += own;
+    }
+
+    /// The head of the answer has come.
+    pub(super) fn head<B>(&mut self, response: &http::Response<B>) {
+        self.status = response.status().as_u16();
+        if self.is_grpc {
+            self.grpc = grpc::status(response.headers());
+        }
+    }
+
+    /// The request failed.
+    pub(super) fn failed(&mut self, kind: FaultKind) {
+        self.end = End::Fault(kind);
+    }
+
+    /// An upgraded connection is over.
+    pub(super) fn joined(&mut self, joined: &Joined) {
+        self.response_bytes = joined.from_server;
+        self.end = joined.fault.as_ref().map_or(End::Whole, |fault| End::Fault(fault.kind));
+    }
+
+    /// The version failed, and stable answers in its place. An answer is judged by its head alone:
+    /// its body is not wanted.
+    pub(super) fn fell_back(&mut self, called: &Result<Called, Failed>) {
+        self.version.shard.fallbacks.add(1);
+        match called {
+            Err(failed) => self.failed(failed.fault.kind),
+            Ok(called) => {
+                self.head(&called.response);
+                self.end = End::Whole;
+            }
+        }
+    }
+
+    fn observation(&self) -> Observation {
+        let fault = match self.end {
+            End::Fault(kind) => Some(kind),
+            _ => None,
+        };
+        Observation {
+            outcome: match self.end {
+                End::Cancelled | End::Fault(FaultKind::Cancelled) => Outcome::Cancelled,
+                End::Fault(kind) if kind.is_upstream() || kind == FaultKind::Internal => Outcome::Fault,
+                End::Fault(_) => Outcome::ClientError,
+                End::Whole => Outcome::of(self.status, self.grpc),
+            },
+            fault,
+            grpc: self.grpc,
+            latency_ns: nanos(self.arrived.elapsed()),
+            first_byte_ns: self.first_byte,
+            overhead_ns: nanos(self.own_time),
+            request_bytes: self.received.bytes(),
+            response_bytes: self.response_bytes,
+        }
+    }
+}
+
+impl Watch for Recorder {
+    fn data(&mut self, chunk: &Bytes) {
+        if self.first_byte.is_none() {
+            self.first_byte = Some(nanos(self.arrived.elapsed()));
+        }
+        self.response_bytes += u64::try_from(chunk.len()).unwrap_or(0);
+    }
+
+    fn end(&mut self, trailers: Option<&HeaderMap>) {
+        if let (true, Some(trailers)) = (self.is_grpc, trailers) {
+            self.grpc = grpc::status(trailers).or(self.grpc);
+        }
+        self.end = End::Whole;
+    }
+
+    fn fault(&mut self, fault: &Fault) {
+        self.end = End::Fault(fault.kind);
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.version.shard.in_flight.add(-1);
+        self.worker.live.set(self.worker.live.get().saturating_sub(1));
+        if let (End::Cancelled, Some(cut)) = (self.end, &self.cut) {
+            cut.cut();
+        }
+        let observation = self.observation();
+        self.version.shard.finish(&observation);
+        if let Some(line) = self.line.take() {
+            self.worker.log(access::finished(*line, self.status, &observation));
+        }
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

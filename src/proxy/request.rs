@@ -1,0 +1,233 @@
+//! The life of one request, in the order in which it happens.
+//!
+//! 1. `net` has accepted the connection and read the head.
+//! 2. Hygiene: what is malformed is refused, hop-by-hop fields go, forwarding fields come.
+//! 3. The table of now is taken, once, and kept to the end.
+//! 4. The model is found, and the arm drawn. From here on a recorder stands by: however the
+//!    request ends, it is written down, as cancelled unless it is seen to end otherwise.
+//! 5. Copies for shadows are granted or refused; if one is granted, the body is kept as it passes.
+//! 6. The version is asked. If it fails before its answer begins, stable may answer in its place.
+//! 7. The answer's names are put back and its body is watched to its end.
+//! 8. The recorder writes one observation to this worker's shard.
+//!
+//! Nothing on this way locks, wakes another thread or spawns a task; what is rare is boxed.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, Request, Response, Version, header, request};
+use http_body::Body as _;
+
+use super::fallback::Spare;
+use super::finish::finish;
+use super::progress::{self, Elapsed};
+use super::record::Recorder;
+use super::reply::{self, Reply};
+use super::worker::Worker;
+use super::{access, local_answers, route, upgrade};
+use crate::base::{Fault, FaultKind};
+use crate::mirror::budget::{self, Grants};
+use crate::mirror::keep::Keeper;
+use crate::mirror::send::{Copy, Cut};
+use crate::routing::call::{self, Called, ClientBody, Failed};
+use crate::routing::local::{LocalModel, LocalVersion};
+use crate::wire::body::{IdleTimeout, Inbound, Limit, Meter, Side, Sink, Source, Tee};
+use crate::wire::forward::{self, Peer};
+use crate::wire::grpc;
+use crate::wire::hygiene;
+
+/// Answers one request of the client `peer`.
+///
+/// # Cancel safety
+/// Dropping the future gives the request up wherever it is, and records it as cancelled.
+pub async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Inbound>) -> Response<Reply> {
+    let arrived = Instant::now();
+    let (mut head, body) = request.into_parts();
+    let client_version = head.version;
+
+    let asked = match hygiene::request(&mut head) {
+        Ok(asked) => asked,
+        Err(fault) => return refuse_and_close(&worker, &fault, &head),
+    };
+    if head.headers.len() > peer.max_fields {
+        let detail = format!("more than {} header fields", peer.max_fields);
+        return reply::refuse(&worker, &Fault::new(FaultKind::HeadersTooLarge, detail), asked.grpc);
+    }
+    let pin = head.headers.remove(route::PIN).filter(|_| peer.allow_pin);
+    forward::request(&mut head, &peer);
+
+    let table = worker.table();
+    let inference = route::is_inference(head.uri.path());
+    if !inference && let Some(response) = local_answers::answer(&table, &head) {
+        return reply::own(response, None);
+    }
+    let mut waited = Duration::ZERO;
+    let (model, mut source) = match route::model(&table, &head, body, &mut waited).await {
+        Ok(found) => found,
+        Err(fault) => return reply::refuse(&worker, &fault, asked.grpc),
+    };
+    let arm = match route::arm(&model, &head, pin.as_ref(), peer.address, &mut source, inference, &mut waited)
+        .await
+    {
+        Ok(arm) if asked.upgrade.is_none() => arm,
+        Ok(_) => model.model.stable,
+        Err(fault) => return reply::refuse(&worker, &fault, asked.grpc),
+    };
+    if let Err(fault) = Limit::check(&source.size_hint(), model.model.spec.max_request_bytes) {
+        return reply::refuse(&worker, &fault, asked.grpc);
+    }
+    let Some(version) = model.versions.get(arm).cloned() else {
+        return reply::refuse(&worker, &Fault::new(FaultKind::Internal, "no such arm"), asked.grpc);
+    };
+
+    let meter = Rc::new(Meter::default());
+    let mut recorder = Recorder::new(worker.clone(), version.clone(), arrived, asked.grpc, meter.clone());
+    if worker.is_logged() {
+        recorder.logs(access::begun(&head, &model, &version));
+    }
+    if let Some(protocol) = asked.upgrade {
+        return Box::pin(upgrade::serve(recorder, model, version, head, source, protocol)).await;
+    }
+
+    let live = Live { worker: &worker, model: &model, version, meter, grpc: asked.grpc, inference };
+    let (body, spare, cut) = live.prepare(&head, source, arm);
+    if let Some(cut) = cut {
+        recorder.mirrored(cut);
+    }
+    let own_deadline = if asked.grpc { grpc::timeout(&head.headers) } else { None };
+    let deadline = own_deadline.and_then(|own| arrived.checked_add(own)).map(Into::into);
+    recorder.spent(arrived.elapsed().saturating_sub(waited));
+    let call = call::call(&live.version, head, body);
+    let limit = model.model.spec.response_timeout;
+    let called = live.settle(progress::within(limit, deadline, &live.meter, call).await, own_deadline);
+    let answered = Instant::now();
+    match spare {
+        Some(spare) if spare.is_called_for(&called) => {
+            recorder.fell_back(&called);
+            drop(recorder);
+            let unsent = called.err().and_then(|failed| failed.unsent);
+            Box::pin(spare.answer(unsent, client_version)).await
+        }
+        _ => live.end(recorder, called, client_version, answered),
+    }
+}
+
+/// Refuses a request that servers could read differently, and reads no other after it: where this
+/// one ends may be among the things they disagree on (RFC 9112 section 11.2).
+fn refuse_and_close(worker: &Worker, fault: &Fault, head: &request::Parts) -> Response<Reply> {
+    let mut response = reply::refuse(worker, fault, grpc::is_grpc(&head.headers));
+    // HTTP/2 frames its requests by itself and knows no such field (RFC 9113 section 8.2.2).
+    if head.version != Version::HTTP_2 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// A request whose version is drawn.
+struct Live<'a> {
+    worker: &'a Rc<Worker>,
+    model: &'a Rc<LocalModel>,
+    version: Rc<LocalVersion>,
+    meter: Rc<Meter>,
+    grpc: bool,
+    inference: bool,
+}
+
+impl Live<'_> {
+    /// The body as it will be sent: limited, watched, and kept where a copy or a fallback may
+    /// want it.
+    fn prepare(
+        &self,
+        head: &request::Parts,
+        source: Source,
+        arm: usize,
+    ) -> (ClientBody, Option<Spare>, Option<Rc<Cut>>) {
+        let spec = &self.model.model.spec;
+        let size = source.size_hint();
+        let idle = IdleTimeout::new(source, Some(spec.idle_timeout), Side::Request);
+        let body = Limit::new(idle, spec.max_request_bytes, self.meter.clone());
+
+        let grants = match self.model.mirrors.is_empty() || !self.inference {
+            true => Grants::new(),
+            false => budget::grant(self.model, self.worker.live(), || fastrand::u16(..10_000)),
+        };
+        let fallback = spec.fallback && arm != self.model.model.stable;
+        if grants.is_empty() && !fallback {
+            return (Tee::new(body, None), None, None);
+        }
+
+        let replay_limit = if fallback { spec.fallback_body_bytes } else { 0 };
+        let copy = (!grants.is_empty()).then(|| Copy::of(head));
+        let cut = copy.is_some().then(Rc::<Cut>::default);
+        let keeper = Keeper::new(grants, copy, cut.clone().unwrap_or_default(), replay_limit, &size);
+        let spare = fallback.then(|| Spare::new(self.model.clone(), head, keeper.replay()));
+        let sink: Box<dyn Sink> = Box::new(keeper);
+        (Tee::new(body, Some(sink)), spare, cut)
+    }
+
+    /// What came of the call. The head of an answer may take the model's timeout, and a gRPC call
+    /// no longer than its client's own deadline.
+    fn settle(
+        &self,
+        called: Result<Result<Called, Failed>, Elapsed>,
+        own_deadline: Option<Duration>,
+    ) -> Result<Called, Failed> {
+        let fault = match called {
+            Ok(Ok(called)) => return Ok(called),
+            // The request's own fault is the cause of whatever the upstream made of it.
+            Ok(Err(failed)) => match self.meter.fault() {
+                Some(fault) => fault.clone(),
+                None => return Err(failed),
+            },
+            Err(Elapsed::Limit) => {
+                let limit = self.model.model.spec.response_timeout;
+                Fault::new(FaultKind::ResponseTimeout, format!("no answer within {limit:?}"))
+            }
+            Err(Elapsed::Deadline) => {
+                let own = own_deadline.unwrap_or_default();
+                let detail = format!("no answer within the client's deadline of {own:?}");
+                Fault::new(FaultKind::DeadlineExceeded, detail)
+            }
+        };
+        Err(Failed { fault, unsent: None })
+    }
+
+    /// What the client gets: the version's answer, or its fault.
+    fn end(
+        &self,
+        recorder: Recorder,
+        called: Result<Called, Failed>,
+        client_version: http::Version,
+        answered: Instant,
+    ) -> Response<Reply> {
+        let spec = &self.model.model.spec;
+        let name = spec.expose_version.then(|| self.version.version.header.clone());
+        match called {
+            Err(failed) => {
+                let mut response = reply::fail(recorder, &failed.fault, self.grpc);
+                if let Some(name) = name {
+                    response.headers_mut().insert(reply::SERVED_BY, name);
+                }
+                response
+            }
+            Ok(called) => {
+                finish(Some(recorder), called, name, client_version, spec.idle_timeout, answered, self.grpc)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// hyper keeps one of these per HTTP/1.1 connection and moves one per HTTP/2 stream, so its
+    /// size is memory per connection and time per request.
+    #[test]
+    fn the_future_of_a_request_stays_small() {
+        fn size<A, B, C, F: Future>(_: impl Fn(A, B, C) -> F) -> usize {
+            size_of::<F>()
+        }
+        assert!(size(serve) <= 3_584, "{} bytes", size(serve));
+    }
+}
