@@ -1,0 +1,159 @@
+//! `/metrics`: every family of the catalogue, from the merged shards and the state of now.
+
+use crate::base::FaultKind;
+use crate::stats::{Counter, DropReason, Merged, MirrorShard, Outcome, Snapshot, VersionShard};
+use crate::telemetry::catalog::{self, Metric};
+
+use super::document::Document;
+use super::process;
+use super::sidecar::{Live, Readiness};
+
+/// What of a shard is on the page.
+type Get<S, T> = fn(&S) -> T;
+type Cell<S> = for<'s> fn(&'s S) -> &'s Counter;
+
+/// The page of this moment, in Prometheus' text format 0.0.4.
+pub fn page(live: &Live, readiness: &Readiness, merged: &Merged) -> String {
+    let mut page = Document::default();
+    versions(&mut page, merged);
+    state(&mut page, live, readiness);
+    mirrors(&mut page, merged);
+    workers(&mut page, merged);
+    process(&mut page);
+    page.into_text()
+}
+
+fn versions(page: &mut Document, merged: &Merged) {
+    let mut requests = page.family(&catalog::REQUESTS);
+    each_version(merged, |[model, version, role], shard| {
+        for outcome in Outcome::ALL {
+            requests.sample(&[model, version, role, outcome.as_str()], shard.outcome(outcome));
+        }
+    });
+    let histograms: [(&Metric, Get<VersionShard, Snapshot>); 3] = [
+        (&catalog::REQUEST_DURATION, |s| s.latency.snapshot()),
+        (&catalog::TIME_TO_FIRST_BYTE, |s| s.first_byte.snapshot()),
+        (&catalog::OVERHEAD_TIME, |s| s.overhead.snapshot()),
+    ];
+    for (metric, snapshot) in histograms {
+        let mut family = page.family(metric);
+        each_version(merged, |labels, shard| family.histogram(&labels, &snapshot(shard)));
+    }
+    let mut in_flight = page.family(&catalog::REQUESTS_IN_FLIGHT);
+    each_version(merged, |labels, shard| in_flight.sample(&labels, shard.in_flight.get()));
+    let counters: [(&Metric, Cell<VersionShard>); 4] = [
+        (&catalog::REQUEST_BODY, |s| &s.request_bytes),
+        (&catalog::RESPONSE_BODY, |s| &s.response_bytes),
+        (&catalog::UPSTREAM_RETRIES, |s| &s.retries),
+        (&catalog::FALLBACKS, |s| &s.fallbacks),
+    ];
+    for (metric, counter) in counters {
+        let mut family = page.family(metric);
+        each_version(merged, |labels, shard| family.sample(&labels, counter(shard).get()));
+    }
+    let mut faults = page.family(&catalog::FAULTS);
+    each_version(merged, |[model, version, role], shard| {
+        for (kind, counter) in FaultKind::ALL.into_iter().zip(&shard.faults) {
+            faults.sample(&[model, version, role, kind.reason()], counter.get());
+        }
+    });
+    let mut grpc = page.family(&catalog::GRPC_RESPONSES);
+    each_version(merged, |[model, version, role], shard| {
+        // All codes or none: a model that speaks no gRPC should not fill the page with zeros.
+        if shard.grpc.iter().any(|counter| counter.get() > 0) {
+            for (code, counter) in shard.grpc.iter().enumerate() {
+                grpc.sample(&[model, version, role, &code.to_string()], counter.get());
+            }
+        }
+    });
+}
+
+fn each_version(merged: &Merged, mut write: impl FnMut([&str; 3], &VersionShard)) {
+    for (key, shard) in &merged.versions {
+        write([&key.model, &key.version, key.role.as_str()], shard);
+    }
+}
+
+fn state(page: &mut Document, live: &Live, readiness: &Readiness) {
+    let mut weights = page.family(&catalog::SPLIT_WEIGHT);
+    let versions = || live.models.iter().flat_map(|m| m.versions.iter().map(|v| (m.name.as_str(), v)));
+    for (model, version) in versions() {
+        let labels = [model, version.name.as_str(), version.role.as_str()];
+        weights.sample(&labels, version.weight.fraction());
+    }
+    let mut ready = page.family(&catalog::VERSION_READY);
+    for (model, version) in versions() {
+        let labels = [model, version.name.as_str(), version.role.as_str()];
+        ready.sample(&labels, u8::from(version.ready));
+    }
+    let mut reloads = page.family(&catalog::CONFIG_RELOADS);
+    reloads.sample(&["applied"], live.config.applied);
+    reloads.sample(&["refused"], live.config.refused);
+    page.single(&catalog::CONFIG_LAST_RELOAD, u8::from(live.config.last_error.is_none()));
+    page.single(&catalog::READY, u8::from(readiness.ready));
+    page.family(&catalog::BUILD_INFO).sample(&[env!("CARGO_PKG_VERSION")], 1);
+}
+
+fn mirrors(page: &mut Document, merged: &Merged) {
+    let counters: [(&Metric, Cell<MirrorShard>); 4] = [
+        (&catalog::MIRROR_ELIGIBLE, |s| &s.eligible),
+        (&catalog::MIRROR_SAMPLED, |s| &s.sampled),
+        (&catalog::MIRROR_SENT, |s| &s.sent),
+        (&catalog::MIRROR_COMPLETED, |s| &s.completed),
+    ];
+    for (metric, counter) in counters {
+        let mut family = page.family(metric);
+        each_mirror(merged, |labels, shard| family.sample(&labels, counter(shard).get()));
+    }
+    let mut dropped = page.family(&catalog::MIRROR_DROPPED);
+    each_mirror(merged, |[model, to], shard| {
+        for reason in DropReason::ALL {
+            dropped.sample(&[model, to, reason.as_str()], shard.dropped(reason));
+        }
+    });
+    let mut coverage = page.family(&catalog::MIRROR_COVERAGE);
+    each_mirror(merged, |labels, shard| {
+        // Of nothing there is no share; 1 would look like agreement.
+        if let Some(share) = shard.coverage() {
+            coverage.sample(&labels, share);
+        }
+    });
+    let mut in_flight = page.family(&catalog::MIRROR_IN_FLIGHT);
+    each_mirror(merged, |labels, shard| in_flight.sample(&labels, shard.in_flight.get()));
+    let mut retained = page.family(&catalog::MIRROR_RETAINED);
+    each_mirror(merged, |labels, shard| retained.sample(&labels, shard.retained_bytes.get()));
+}
+
+fn each_mirror(merged: &Merged, mut write: impl FnMut([&str; 2], &MirrorShard)) {
+    for (key, shard) in &merged.mirrors {
+        write([&key.model, &key.to], shard);
+    }
+}
+
+fn workers(page: &mut Document, merged: &Merged) {
+    let shard = &merged.workers;
+    let mut unrouted = page.family(&catalog::UNROUTED);
+    for (kind, counter) in FaultKind::ALL.into_iter().zip(&shard.unrouted) {
+        unrouted.sample(&[kind.reason()], counter.get());
+    }
+    page.single(&catalog::CONNECTIONS_OPENED, shard.connections_opened.get());
+    page.single(&catalog::CONNECTIONS_ACTIVE, shard.connections_active.get());
+    page.single(&catalog::CONNECTIONS_REFUSED, shard.connections_refused.get());
+    page.single(&catalog::HANDSHAKE_FAILURES, shard.handshake_failures.get());
+    page.single(&catalog::PROTOCOL_ERRORS, shard.protocol_errors.get());
+    page.single(&catalog::ACCEPT_ERRORS, shard.accept_errors.get());
+    page.single(&catalog::ACCESS_LOG_DROPPED, shard.access_log_dropped.get());
+    page.single(&catalog::STATISTICS_OVERFLOWS, merged.overflowed);
+}
+
+fn process(page: &mut Document) {
+    if let Some(seconds) = process::cpu_seconds() {
+        page.single(&catalog::PROCESS_CPU, seconds);
+    }
+    if let Some(bytes) = process::resident_bytes() {
+        page.single(&catalog::PROCESS_MEMORY, bytes);
+    }
+    if let Some(count) = process::open_fds() {
+        page.single(&catalog::PROCESS_FDS, count);
+    }
+}

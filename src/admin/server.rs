@@ -1,0 +1,220 @@
+//! The admin server: one thread with a runtime of its own, HTTP/1.1, few connections, every one of
+//! them bounded in time.
+
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::base::BindAddress;
+
+use super::guard::Reach;
+use super::routes::router;
+use super::sidecar::Sidecar;
+
+/// Connections at a time; more wait in the system's queue.
+const CONNECTIONS: usize = 64;
+
+/// For a whole head to arrive, and between two requests of a connection.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection may live before its next answer is its last, and how much longer that
+/// answer may take. Together longer than the longest change, loading a model.
+const LIFETIME: Duration = Duration::from_secs(300);
+const LAST_ANSWER: Duration = Duration::from_secs(120);
+
+/// How long changes that are under way hold up the end.
+const END: Duration = Duration::from_secs(1);
+
+/// Why the admin server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error("admin.address: cannot listen on {address}: {source}")]
+    Bind {
+        /// The address.
+        address: BindAddress,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The system gives no thread or no runtime.
+    #[error("the admin thread cannot be started: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// A running admin server. It ends when this is dropped, or by [`AdminServer::stop`].
+#[derive(Debug)]
+pub struct AdminServer {
+    address: BindAddress,
+    /// Only ever dropped, which is the sign to end.
+    end: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl AdminServer {
+    /// Listens on `address` and answers from a thread of its own.
+    ///
+    /// # Errors
+    /// [`StartError`] when the address is taken or cannot be had, or no thread can be started.
+    pub fn start(address: &BindAddress, sidecar: Arc<dyn Sidecar>) -> Result<Self, StartError> {
+        let refused = |source| StartError::Bind { address: address.clone(), source };
+        let (listener, address) = Listener::bind(address).map_err(refused)?;
+        let router = router(sidecar, Reach::of(&address));
+        let (end, ended) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(4)
+            .build()
+            .map_err(StartError::Thread)?;
+        let thread = std::thread::Builder::new()
+            .name("admin".to_owned())
+            .spawn(move || {
+                runtime.block_on(serve(listener, router, ended));
+                runtime.shutdown_timeout(END);
+            })
+            .map_err(StartError::Thread)?;
+        Ok(Self { address, end: Some(end), thread: Some(thread) })
+    }
+
+    /// The address, with the real port.
+    pub fn address(&self) -> &BindAddress {
+        &self.address
+    }
+
+    /// Closes the listener and all connections, and waits until they are.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for AdminServer {
+    fn drop(&mut self) {
+        self.end.take();
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has ended too.
+            let _ = thread.join();
+        }
+        if let BindAddress::Unix(path) = &self.address {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// A listener that is bound but not yet any runtime's.
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    fn bind(address: &BindAddress) -> io::Result<(Self, BindAddress)> {
+        match address {
+            BindAddress::Tcp(address) => {
+                let listener = TcpListener::bind(address)?;
+                listener.set_nonblocking(true)?;
+                let address = BindAddress::Tcp(listener.local_addr()?);
+                Ok((Self::Tcp(listener), address))
+            }
+            BindAddress::Unix(path) => {
+                let listener = bind_unix(path)?;
+                listener.set_nonblocking(true)?;
+                // Who may write to the file may change weights.
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+                Ok((Self::Unix(listener), address.clone()))
+            }
+        }
+    }
+}
+
+/// Binds `path`, in the place of a socket that a dead process left there.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            match std::os::unix::net::UnixStream::connect(path) {
+                Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+                    std::fs::remove_file(path)?;
+                    UnixListener::bind(path)
+                }
+                _ => Err(error),
+            }
+        }
+        bound => bound,
+    }
+}
+
+async fn serve(listener: Listener, router: Router, ended: oneshot::Receiver<()>) {
+    let accepting = async {
+        match listener {
+            Listener::Tcp(listener) => match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => accept(async || listener.accept().await.map(|(io, _)| io), router).await,
+                Err(error) => tracing::error!(%error, "the admin address cannot be served"),
+            },
+            Listener::Unix(listener) => match tokio::net::UnixListener::from_std(listener) {
+                Ok(listener) => accept(async || listener.accept().await.map(|(io, _)| io), router).await,
+                Err(error) => tracing::error!(%error, "the admin address cannot be served"),
+            },
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        _ = ended => {}
+    }
+}
+
+/// Accepts for ever. The connections end with it.
+pub(super) async fn accept<S>(mut next: impl AsyncFnMut() -> io::Result<S>, router: Router)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        // The semaphore is never closed.
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        match next().await {
+            Ok(stream) => {
+                while connections.try_join_next().is_some() {}
+                let router = router.clone();
+                connections.spawn(async move {
+                    connection(stream, router).await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: trying again at once would only spin.
+                tracing::warn!(%error, "an admin connection cannot be accepted");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Serves one connection until it ends or its time is over.
+pub(super) async fn connection<S: AsyncRead + AsyncWrite + Unpin>(stream: S, router: Router) {
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_buf_size(64 * 1024)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+    );
+    // Errors are the client's: garbage, resets, timeouts. The next request tells the operator more.
+    if timeout(LIFETIME, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(LAST_ANSWER, connection).await;
+    }
+}

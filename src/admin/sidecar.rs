@@ -1,0 +1,168 @@
+//! What the operator's side needs from the rest of the house: a trait, and the plain data it hands
+//! over. Counts are not in it; they come from the statistics registry.
+
+use std::time::{Duration, SystemTime};
+
+use crate::base::{ModelName, Role, VersionName, Weight};
+use crate::stats::Registry;
+
+/// The running sidecar, as the operator's side sees it. Called from the admin thread.
+pub trait Sidecar: Send + Sync + 'static {
+    /// How things stand now. To be quick: it is called for each status and each scrape.
+    fn live(&self) -> Live;
+
+    /// Whether traffic should be sent here. To be quick: it is called for each probe.
+    fn readiness(&self) -> Readiness;
+
+    /// Gives the versions of `model` new weights, in one step, and says what they all are then.
+    /// Pairs are version and weight as they were sent; versions that are left out get none. May
+    /// block: it runs on a thread of its own.
+    ///
+    /// # Errors
+    /// [`AdminError`]; then nothing has changed.
+    fn set_weights(
+        &self,
+        model: &str,
+        weights: &[(String, String)],
+    ) -> Result<Vec<(VersionName, Weight)>, AdminError>;
+
+    /// Reads the configuration again and applies it as a whole. May block: it runs on a thread of
+    /// its own.
+    ///
+    /// # Errors
+    /// [`AdminError`]; then the old configuration is in force.
+    fn reload(&self) -> Result<Reloaded, AdminError>;
+
+    /// Where everything is counted.
+    fn registry(&self) -> &Registry;
+}
+
+/// Why a change was refused. The text is shown to whoever asked: one line that names the mistake
+/// and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AdminError {
+    /// What was asked for makes no sense: 400.
+    #[error("{0}")]
+    Invalid(String),
+    /// What it was asked of does not exist: 404.
+    #[error("{0}")]
+    NotFound(String),
+    /// It cannot be done in the present state: 409.
+    #[error("{0}")]
+    Conflict(String),
+    /// Something failed on our side: 500.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// Whether traffic should be sent here.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Readiness {
+    /// Whether it should.
+    pub ready: bool,
+    /// If not, why; else what is nevertheless amiss.
+    pub reasons: Vec<String>,
+}
+
+/// What a reload did.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Reloaded {
+    /// Hash of the configuration that is in force now.
+    pub hash: String,
+    /// Whether it is another one than before.
+    pub changed: bool,
+}
+
+/// Where the process stands in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum State {
+    /// Not every listener is open or not every version was tried yet.
+    Starting,
+    /// Serving.
+    Ready,
+    /// Ending: what is under way is finished, nothing new is taken.
+    Draining,
+}
+
+/// How things stand.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Live {
+    /// Where the process stands in its life.
+    pub state: State,
+    /// Time since the start.
+    pub uptime: Duration,
+    /// The configuration in force.
+    pub config: ConfigState,
+    /// What clients connect to.
+    pub listeners: Vec<ListenerState>,
+    /// What clients call.
+    pub models: Vec<ModelState>,
+}
+
+/// The configuration in force, and what became of others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigState {
+    /// The file.
+    pub path: String,
+    /// Hash of its content.
+    pub hash: String,
+    /// When it was loaded.
+    pub loaded_at: SystemTime,
+    /// Reloads that were applied.
+    pub applied: u64,
+    /// Reloads that were refused.
+    pub refused: u64,
+    /// Why the last reload was refused, if it was.
+    pub last_error: Option<String>,
+}
+
+/// An address clients connect to.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct ListenerState {
+    /// Its name.
+    pub name: String,
+    /// The address, with the real port.
+    pub address: String,
+}
+
+/// A model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelState {
+    /// Its name.
+    pub name: ModelName,
+    /// The version that is gone back to.
+    pub stable: VersionName,
+    /// Its versions, in the order of the configuration.
+    pub versions: Vec<VersionState>,
+    /// Its mirrors, in the order of the configuration.
+    pub mirrors: Vec<MirrorState>,
+}
+
+/// A version of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VersionState {
+    /// Its name.
+    pub name: VersionName,
+    /// What it does now.
+    pub role: Role,
+    /// Its share of the live traffic now.
+    pub weight: Weight,
+    /// What kind of thing serves it: `upstream` or `onnx`.
+    pub backend: &'static str,
+    /// Where: a URL or a path.
+    pub target: String,
+    /// Whether it can serve.
+    pub ready: bool,
+    /// If not, why.
+    pub reason: Option<String>,
+}
+
+/// A mirror of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MirrorState {
+    /// The version that gets the copies.
+    pub to: VersionName,
+    /// The share of requests that is copied.
+    pub sample: Weight,
+}
