@@ -1,2 +1,5 @@
-//! x
-fn main() {}
+//! The `switchback` binary: parse, run, exit.
+
+fn main() -> std::process::ExitCode {
+    switchback::cli::main()
+}

@@ -1,0 +1,186 @@
+//! Wiring: from a configuration file to a running sidecar, and its end.
+//!
+//! The calling thread becomes the control thread: it watches signals and the configuration file,
+//! asks the upstreams whether they are there and serves the admin API. Data workers and in-process
+//! models have threads of their own and never wait for it.
+
+mod reload;
+mod sidecar;
+mod workers;
+
+use std::io::Write as _;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use self::reload::Signals;
+use self::sidecar::Running;
+use self::workers::{Shared, WorkerThread};
+use crate::admin::AdminServer;
+use crate::base::BindAddress;
+use crate::config::{self, Config};
+use crate::control::board::Switchboard;
+use crate::net::{self, DrainSignal, Listener};
+use crate::onnx::{Engine, EngineSpec, RuntimeSource};
+use crate::stats::Registry;
+use crate::telemetry::access_log::AccessLog;
+
+/// Beyond the drain timeout, before a worker is given up.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Runs the sidecar of the configuration at `path` until SIGTERM or SIGINT. Then readiness fails,
+/// and after the delay for load balancers to notice, what is under way may end within the drain
+/// timeout. A second signal ends the delay and cuts what is left at once; that is an exit in order
+/// as well.
+///
+/// # Errors
+/// What keeps it from starting: a wrong configuration, an address in use, an unreadable
+/// certificate. Upstreams that are not there and models that do not load are no errors: the
+/// sidecar starts, is not ready, and says why.
+pub fn serve(path: &Path) -> anyhow::Result<()> {
+    let config = config::load(path)?;
+    for warning in &config.warnings {
+        tracing::warn!(%warning, "configuration");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(run(path, config));
+    // A reload that still loads a model or reads a file is not waited for.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
+    let mut listeners = Vec::new();
+    for spec in &config.listeners {
+        listeners.push(net::bind(spec, config.workers)?);
+    }
+    let addresses: Vec<(String, BindAddress)> = listeners
+        .iter()
+        .filter_map(|all| all.first())
+        .map(|listener| (listener.name().to_owned(), listener.local_address().clone()))
+        .collect();
+    let (access_log, access_writer) = match &config.access_log {
+        None => (None, None),
+        Some(spec) => {
+            let (log, writer) = AccessLog::start(&spec.path, spec.sample)
+                .with_context(|| format!("can't write the access log to {}", spec.path.display()))?;
+            (Some(log), Some(writer))
+        }
+    };
+
+    let source = RuntimeSource { library: config.onnx_library.clone() };
+    let engines = move |spec: &EngineSpec| Arc::new(Engine::start(spec.clone(), source.clone()));
+    let board = Arc::new(Switchboard::new(config.models.clone(), engines)?);
+    let registry = Arc::new(Registry::new());
+    let (drain_signal, drain) = net::drain_pair();
+    let shared = Shared {
+        table: board.shared(),
+        changes: board.changes(),
+        registry: registry.clone(),
+        downstream: config.downstream.clone(),
+        access_log,
+        drain,
+    };
+    // Before the workers, so that nothing has been served when its address is in use.
+    let running = Arc::new(Running::new(path, &config, board.clone(), registry, addresses.clone()));
+    let admin = AdminServer::start(&config.admin.address, running.clone())?;
+    let mut signals = Signals::new()?;
+    let mut workers = start_workers(listeners, config.workers, &shared)?;
+    drop(shared);
+
+    let asked = running.clone();
+    let reaching = tokio::spawn(async move { asked.watch_upstreams().await });
+    announce(&addresses, admin.address())?;
+
+    let stopped = tokio::select! {
+        () = reload::until_stopped(path, &running, &mut signals) => Ok(()),
+        failed = first_failure(&mut workers) => failed,
+    };
+    running.start_draining();
+    tracing::info!(delay = ?config.drain.delay, timeout = ?config.drain.timeout, "draining");
+    let drained = drain_workers(&config, &drain_signal, workers, &mut signals).await;
+    reaching.abort();
+    admin.stop();
+    // A worker that did not end still holds the log open.
+    if let (Some(writer), Some(_)) = (access_writer, drained) {
+        writer.finish();
+    }
+    let cut = drained.unwrap_or_default();
+    tracing::info!(cut, "stopped");
+    stopped
+}
+
+fn start_workers(
+    listeners: Vec<Vec<Listener>>,
+    workers: usize,
+    shared: &Shared,
+) -> anyhow::Result<Vec<WorkerThread>> {
+    let mut by_worker: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
+    for of_one in listeners {
+        for (mine, listener) in by_worker.iter_mut().zip(of_one) {
+            mine.push(listener);
+        }
+    }
+    by_worker.into_iter().enumerate().map(|(i, mine)| WorkerThread::start(i, mine, shared.clone())).collect()
+}
+
+/// Ends when a worker does, which none should before it is told to.
+async fn first_failure(workers: &mut [WorkerThread]) -> anyhow::Result<()> {
+    let ends = workers.iter_mut().map(|worker| Box::pin(worker.ended()));
+    let (ended, _, _) = futures_util::future::select_all(ends).await;
+    ended.and(Err(anyhow::anyhow!("a worker ended before its time")))
+}
+
+/// Ends the workers: how many connections were cut, `None` when a worker did not end. Another
+/// signal cuts everything at once.
+async fn drain_workers(
+    config: &Config,
+    drain: &DrainSignal,
+    workers: Vec<WorkerThread>,
+    signals: &mut Signals,
+) -> Option<usize> {
+    let hurried = tokio::select! {
+        () = tokio::time::sleep(config.drain.delay) => false,
+        () = signals.stopped() => true,
+    };
+    let timeout = if hurried { Duration::ZERO } else { config.drain.timeout };
+    drain.start((Instant::now() + timeout).into());
+    let mut ended = pin!(join_workers(workers));
+    tokio::select! {
+        cut = &mut ended => return Some(cut),
+        () = tokio::time::sleep(timeout + GRACE) => {}
+        () = signals.stopped() => {
+            tracing::info!("told again: cutting what is left");
+            drain.start(Instant::now().into());
+            if let Ok(cut) = tokio::time::timeout(GRACE, ended).await {
+                return Some(cut);
+            }
+        }
+    }
+    tracing::warn!("a worker did not end in time");
+    None
+}
+
+/// Waits for the workers; says how many connections were cut.
+async fn join_workers(workers: Vec<WorkerThread>) -> usize {
+    let mut cut = 0;
+    for mut worker in workers {
+        cut += worker.ended().await.unwrap_or_default();
+        worker.join();
+    }
+    cut
+}
+
+/// One line for whoever started this process and waits for it.
+fn announce(addresses: &[(String, BindAddress)], admin: &BindAddress) -> anyhow::Result<()> {
+    let mut line = String::from("switchback ready");
+    for (name, address) in addresses {
+        line.push_str(&format!(" {name}={address}"));
+    }
+    line.push_str(&format!(" admin={admin}\n"));
+    let mut out = std::io::stdout();
+    out.write_all(line.as_bytes()).and_then(|()| out.flush()).context("can't write to standard output")
+}

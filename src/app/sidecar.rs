@@ -1,0 +1,256 @@
+//! The running sidecar as the operator's side sees it: how things stand, and what can be changed.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::admin::{
+    AdminError, ConfigState, ListenerState, Live, MirrorState, ModelState, Readiness, Reloaded, Sidecar,
+    State, VersionState,
+};
+use crate::base::{BindAddress, VersionName, Weight};
+use crate::config::{self, Config};
+use crate::control::board::Switchboard;
+use crate::control::reach::Reach;
+use crate::routing::spec::BackendSpec;
+use crate::routing::table::{Model, TableError, Version};
+use crate::stats::Registry;
+use crate::upstream::Address;
+
+/// What is running.
+pub(super) struct Running {
+    path: PathBuf,
+    started: Instant,
+    listeners: Vec<ListenerState>,
+    board: Arc<Switchboard>,
+    reach: Reach,
+    registry: Arc<Registry>,
+    draining: AtomicBool,
+    current: Mutex<Current>,
+    /// One reload at a time.
+    reloading: Mutex<()>,
+}
+
+/// The configuration that is live, and how the later ones fared.
+struct Current {
+    config: Config,
+    loaded_at: SystemTime,
+    applied: u64,
+    refused: u64,
+    last_error: Option<String>,
+    /// Hash of the file's bytes as they were last read, applied or refused; as `Config::hash`.
+    read: String,
+}
+
+impl Running {
+    pub(super) fn new(
+        path: &Path,
+        config: &Config,
+        board: Arc<Switchboard>,
+        registry: Arc<Registry>,
+        listeners: Vec<(String, BindAddress)>,
+    ) -> Self {
+        let named =
+            |(name, address): (String, BindAddress)| ListenerState { name, address: address.to_string() };
+        Self {
+            path: path.to_owned(),
+            started: Instant::now(),
+            listeners: listeners.into_iter().map(named).collect(),
+            board,
+            reach: Reach::default(),
+            registry,
+            draining: AtomicBool::new(false),
+            current: Mutex::new(Current {
+                config: config.clone(),
+                loaded_at: SystemTime::now(),
+                applied: 0,
+                refused: 0,
+                last_error: None,
+                read: config.hash.clone(),
+            }),
+            reloading: Mutex::new(()),
+        }
+    }
+
+    /// From here on the sidecar is not ready.
+    pub(super) fn start_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Asks the upstreams whether they are there, as long as it is polled.
+    pub(super) async fn watch_upstreams(&self) {
+        self.reach.watch(&self.board).await;
+    }
+
+    /// Whether the configuration file has other bytes than when it was last read.
+    pub(super) fn is_changed(&self) -> bool {
+        bytes_hash(&self.path) != self.current().read
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes up the configuration of now, whole or not at all.
+    fn take_up(&self) -> Result<Reloaded, String> {
+        let config = config::load(&self.path).map_err(|errors| errors.to_string())?;
+        for warning in &config.warnings {
+            tracing::warn!(%warning, "configuration");
+        }
+        let old = self.current().config.clone();
+        if let Some(part) = fixed_part_changed(&old, &config) {
+            return Err(format!("{part} cannot change while the sidecar runs: restart it"));
+        }
+        if old.hash != config.hash || self.board.has_lost() {
+            let prepared = self.board.prepare(config.models.clone()).map_err(|e| e.to_string())?;
+            let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|e| e.to_string())?;
+            runtime.block_on(self.board.commit(prepared)).map_err(|e| e.to_string())?;
+        }
+        let reloaded = Reloaded { hash: config.hash.clone(), changed: old.hash != config.hash };
+        let mut current = self.current();
+        current.config = config;
+        current.loaded_at = SystemTime::now();
+        Ok(reloaded)
+    }
+
+    fn model(&self, model: &Model) -> ModelState {
+        ModelState {
+            name: model.spec.name.clone(),
+            stable: model.stable_name.clone(),
+            versions: model.versions.iter().map(|v| self.version(v)).collect(),
+            mirrors: model
+                .spec
+                .mirrors
+                .iter()
+                .map(|m| MirrorState { to: m.to.clone(), sample: m.sample })
+                .collect(),
+        }
+    }
+
+    fn version(&self, version: &Version) -> VersionState {
+        let (backend, target) = match &version.spec.backend {
+            BackendSpec::Onnx(spec) => ("onnx", spec.path().display().to_string()),
+            BackendSpec::Upstream(spec) => {
+                let scheme = if spec.tls.is_some() { "https" } else { "http" };
+                let target = match &spec.address {
+                    Address::Tcp { .. } => format!("{scheme}://{}", spec.authority),
+                    Address::Unix(path) => format!("unix:{}", path.display()),
+                };
+                ("upstream", target)
+            }
+        };
+        let ready = self.reach.ready(version);
+        VersionState {
+            name: version.spec.name.clone(),
+            role: version.spec.role,
+            weight: version.spec.weight,
+            backend,
+            target,
+            ready: ready.is_ok(),
+            reason: ready.err(),
+        }
+    }
+}
+
+impl Sidecar for Running {
+    fn live(&self) -> Live {
+        let readiness = self.readiness();
+        let current = self.current();
+        Live {
+            state: match (self.draining.load(Ordering::Relaxed), readiness.ready) {
+                (true, _) => State::Draining,
+                (false, true) => State::Ready,
+                (false, false) => State::Starting,
+            },
+            uptime: self.started.elapsed(),
+            config: ConfigState {
+                path: self.path.display().to_string(),
+                hash: current.config.hash.clone(),
+                loaded_at: current.loaded_at,
+                applied: current.applied,
+                refused: current.refused,
+                last_error: current.last_error.clone(),
+            },
+            listeners: self.listeners.clone(),
+            models: self.board.table().models.iter().map(|m| self.model(m)).collect(),
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
+        let mut reasons = self.reach.missing(&self.board.table());
+        if self.draining.load(Ordering::Relaxed) {
+            reasons.insert(0, "draining".to_owned());
+        }
+        Readiness { ready: reasons.is_empty(), reasons }
+    }
+
+    fn set_weights(
+        &self,
+        model: &str,
+        weights: &[(String, String)],
+    ) -> Result<Vec<(VersionName, Weight)>, AdminError> {
+        let invalid = |e: &dyn std::fmt::Display| AdminError::Invalid(e.to_string());
+        let mut parsed = Vec::with_capacity(weights.len());
+        for (version, weight) in weights {
+            let version = VersionName::new(version).map_err(|e| invalid(&e))?;
+            let weight: Weight = weight.parse().map_err(|e| invalid(&e))?;
+            parsed.push((version, weight));
+        }
+        self.board.set_weights(model, parsed).map_err(|error| match error {
+            TableError::UnknownModel(_) => AdminError::NotFound(error.to_string()),
+            _ => AdminError::Invalid(error.to_string()),
+        })?;
+        let table = self.board.table();
+        let model = table.model(model).ok_or_else(|| AdminError::NotFound("the model is gone".to_owned()))?;
+        let now: Vec<_> = model.versions.iter().map(|v| (v.spec.name.clone(), v.spec.weight)).collect();
+        tracing::info!(model = %model.spec.name, weights = ?now, "weights set");
+        Ok(now)
+    }
+
+    fn reload(&self) -> Result<Reloaded, AdminError> {
+        let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.current().read = bytes_hash(&self.path);
+        let taken = self.take_up();
+        let mut current = self.current();
+        match taken {
+            Ok(reloaded) => {
+                current.applied += 1;
+                current.last_error = None;
+                tracing::info!(hash = %reloaded.hash, changed = reloaded.changed, "configuration applied");
+                Ok(reloaded)
+            }
+            Err(error) => {
+                current.refused += 1;
+                current.last_error = Some(error.clone());
+                tracing::error!(%error, "configuration refused; the old one stays");
+                Err(AdminError::Invalid(error))
+            }
+        }
+    }
+
+    fn registry(&self) -> &Registry {
+        &self.registry
+    }
+}
+
+/// The first part of the configuration that differs and cannot change while running.
+fn fixed_part_changed(old: &Config, new: &Config) -> Option<&'static str> {
+    let parts = [
+        ("listeners", old.listeners == new.listeners),
+        ("downstream", old.downstream == new.downstream),
+        ("admin", old.admin == new.admin),
+        ("workers", old.workers == new.workers),
+        ("accessLog", old.access_log == new.access_log),
+        ("drain", old.drain == new.drain),
+        ("onnxRuntime", old.onnx_library == new.onnx_library),
+    ];
+    parts.into_iter().find(|(_, same)| !same).map(|(part, _)| part)
+}
+
+/// Hash of a file's bytes, in the form of `Config::hash`; empty where it can't be read.
+fn bytes_hash(path: &Path) -> String {
+    std::fs::read(path).map_or_else(|_| String::new(), |bytes| format!("{:032x}", xxh3_128(&bytes)))
+}
