@@ -1,0 +1,36 @@
+//! The sidecar from outside: the real binary, real sockets, real processes.
+//!
+//! One test binary, so that it is linked once. `support` starts the sidecar, upstreams of all
+//! characters, and clients that can say anything.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test may panic, and says on stderr what it skips"
+)]
+mod hostile;
+mod matrix;
+mod support;
+
+mod access_log;
+mod admin_api;
+mod bodies;
+mod change;
+mod command_line;
+mod fallback;
+mod faults;
+mod grpc_wire;
+mod headers;
+mod in_process;
+mod in_process_failures;
+mod metrics;
+mod mirror;
+mod mirror_budget;
+mod mirror_hostile;
+mod rewriting;
+mod routing;
+mod shutdown;
+mod split;
+mod upgrades;
