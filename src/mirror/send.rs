@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 
 use super::budget::Grant;
 use crate::base::{Fault, FaultKind};
+use crate::routing::body::bare;
 use crate::routing::call;
 use crate::routing::local::{LocalVersion, MirrorLoad};
 use crate::stats::{DropReason, Observation, Outcome};
@@ -107,7 +108,7 @@ async fn deliver(copy: Copy, grant: Grant, body: Captured) {
     mirror.shard.sent.add(1);
     let mut answer = Answer::new(target, body.len(), grpc::is_grpc(&head.headers));
     let exchange = async {
-        let body = call::bare(Source::replay(body));
+        let body = bare(Source::replay(body));
         let called = call::call(&answer.target, head, body).await.map_err(|failed| failed.fault)?;
         answer.head(&called.response);
         let mut body = called.response.into_body();

@@ -13,7 +13,8 @@ use super::finish::finish;
 use super::reply::{self, Reply};
 use crate::base::{Fault, FaultKind};
 use crate::mirror::keep::Replay;
-use crate::routing::call::{self, Called, ClientBody, Failed};
+use crate::routing::body::{self, ClientBody};
+use crate::routing::call::{self, Called, Failed};
 use crate::routing::local::LocalModel;
 use crate::wire::body::Source;
 use crate::wire::{grpc, respond};
@@ -76,7 +77,7 @@ impl Spare {
     async fn ask(&self, unsent: Option<ClientBody>) -> Result<(Called, Option<HeaderValue>), Fault> {
         let body = match unsent {
             Some(body) => body,
-            None => self.replay.take().map(|body| call::bare(Source::replay(body))).ok_or_else(gone)?,
+            None => self.replay.take().map(|kept| body::bare(Source::replay(kept))).ok_or_else(gone)?,
         };
         let model = &self.model.model;
         let stable = self.model.versions.get(model.stable).ok_or_else(gone)?;

@@ -12,6 +12,7 @@ use super::finish::finish;
 use super::record::Recorder;
 use super::reply::{self, Reply};
 use crate::base::{Fault, FaultKind};
+use crate::routing::body;
 use crate::routing::call::{self, Called};
 use crate::routing::local::{LocalModel, LocalVersion};
 use crate::wire::body::Source;
@@ -36,7 +37,7 @@ pub(super) async fn serve(
     hygiene::ask_upgrade(&mut head.headers, protocol);
     let spec = &model.model.spec;
     let asked =
-        tokio::time::timeout(spec.response_timeout, call::call(&version, head, call::bare(source))).await;
+        tokio::time::timeout(spec.response_timeout, call::call(&version, head, body::bare(source))).await;
     let mut called = match asked {
         Ok(Ok(called)) => called,
         Ok(Err(failed)) => return reply::fail(recorder, &failed.fault, false),

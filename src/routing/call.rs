@@ -9,6 +9,7 @@ use http::{Response, request};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 
+use super::body::{ClientBody, RequestBody};
 use super::local::LocalVersion;
 use super::table::Backend;
 use crate::base::{Fault, FaultKind};
@@ -16,15 +17,7 @@ use crate::inference::path::{self, Segment};
 use crate::onnx::http::Asked;
 use crate::onnx::{self, Engine};
 use crate::upstream::{Answer, SendError};
-use crate::wire::body::{IdleTimeout, Limit, Sink, Source, Tee};
 use crate::wire::rewrite::{Edited, Restore};
-
-/// A request's body as a client sent it: watched for standstill, limited, and copied by the sink
-/// where somebody wants a copy.
-pub type ClientBody = Tee<Limit<IdleTimeout<Source>>, Option<Box<dyn Sink>>>;
-
-/// A request's body as a version is sent it: with its names rewritten.
-pub type RequestBody = Edited<ClientBody>;
 
 /// What a version answered.
 pub struct Called {
@@ -172,12 +165,6 @@ async fn infer(
         return Err(Failed { fault, unsent: None });
     }
     Ok(response.map(|body| Origin::Full(Some(body))))
-}
-
-/// A body of our own making, without limits or copies.
-pub fn bare(source: Source) -> ClientBody {
-    let idle = IdleTimeout::new(source, None, crate::wire::body::Side::Request);
-    Tee::new(Limit::new(idle, u64::MAX, std::rc::Rc::default()), None)
 }
 
 /// Where an answer's body comes from.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::call::RequestBody;
+use super::body::RequestBody;
 use super::spec::MirrorSpec;
 use super::table::{Backend, Model, RoutingTable, Version};
 use crate::stats::{MirrorShard, Registry, VersionShard};

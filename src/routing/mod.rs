@@ -3,6 +3,7 @@
 //! [`table`] is what all workers share and replace at once; [`local`] is one worker's own view of
 //! it, with its connection pools and statistics; [`call`] asks a version.
 
+pub mod body;
 pub mod call;
 pub mod local;
 pub mod matcher;

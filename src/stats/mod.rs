@@ -6,6 +6,7 @@
 //! Deliberately absent: names and pages (`telemetry::catalog`, `admin`), and clocks.
 
 mod cell;
+mod grid;
 mod histogram;
 mod outcome;
 mod registry;

@@ -1,6 +1,6 @@
 //! A histogram as it stood at one moment: to be added up, subtracted and asked.
 
-use super::histogram::{DECADES, HIGHEST, LOWEST, PER_DECADE, Place, edges};
+use super::grid::{DECADES, HIGHEST, LOWEST, PER_DECADE, Place, edges};
 
 /// The counts of a [`Histogram`](super::Histogram) at one moment. Takes memory only for the
 /// decades that hold something.
