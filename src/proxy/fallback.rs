@@ -70,8 +70,20 @@ impl Spare {
                 let idle_timeout = self.model.model.spec.idle_timeout;
                 finish(None, called, name, client_version, idle_timeout, Instant::now(), is_grpc)
             }
-            Err(fault) => reply::own(respond::fault(&fault, is_grpc), None),
+            Err(fault) => {
+                let mut response = reply::own(respond::fault(&fault, is_grpc), None);
+                if let Some(name) = self.stable_name() {
+                    response.headers_mut().insert(reply::SERVED_BY, name);
+                }
+                response
+            }
         }
+    }
+
+    /// Stable's name, where answers bear one.
+    fn stable_name(&self) -> Option<HeaderValue> {
+        let stable = self.model.versions.get(self.model.model.stable)?;
+        self.model.model.spec.expose_version.then(|| stable.version.header.clone())
     }
 
     async fn ask(&self, unsent: Option<ClientBody>) -> Result<(Called, Option<HeaderValue>), Fault> {
@@ -88,7 +100,7 @@ impl Spare {
         head.headers = self.headers.clone();
         let limit = model.spec.response_timeout;
         match tokio::time::timeout(limit, call::call(stable, head, body)).await {
-            Ok(Ok(called)) => Ok((called, model.spec.expose_version.then(|| stable.version.header.clone()))),
+            Ok(Ok(called)) => Ok((called, self.stable_name())),
             Ok(Err(failed)) => Err(failed.fault),
             Err(_) => Err(Fault::new(
                 FaultKind::ResponseTimeout,

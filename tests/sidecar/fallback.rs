@@ -89,6 +89,19 @@ fn without_it_the_canarys_failure_is_the_answer() {
 }
 
 #[test]
+fn a_failure_of_both_is_named_after_stable_whose_answer_it_stands_for() {
+    let (one, other) = (Refusing::start(), Refusing::start());
+    let sidecar = Sidecar::start(&config(
+        &format!("http://{}", one.address()),
+        &format!("http://{}", other.address()),
+        ON,
+    ));
+    let answer = RawClient::connect(sidecar.main()).post("/x", "", b"body");
+    assert_eq!(answer.status, 502, "{answer:?}");
+    assert_eq!(answer.header("x-switchback-version"), Some("v1"), "{answer:?}");
+}
+
+#[test]
 fn what_is_no_failure_of_the_canary_is_passed_on() {
     let stable = Upstream::echo("stable");
     for status in [200, 204, 302, 400, 404, 429, 501] {

@@ -105,7 +105,8 @@ impl Body for Inbound {
 
 /// The [`Fault`] that a request body of ours failed with and that made hyper's client fail.
 ///
-/// Only HTTP/1.1 carries it; see [`super::Meter::fault`] for what works with both.
+/// Only its HTTP/1.1 client carries it, which upgrades still go through; [`super::Meter::fault`] has
+/// it always.
 pub fn fault_in(error: &hyper::Error) -> Option<Fault> {
     causes(error).find_map(|cause| cause.downcast_ref::<Fault>()).cloned()
 }

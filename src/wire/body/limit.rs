@@ -11,11 +11,8 @@ use http_body::{Body, Frame, SizeHint};
 use super::ByteBody;
 use crate::base::{Fault, FaultKind};
 
-/// What is known of a body from outside while hyper owns it.
-///
-/// hyper's HTTP/1.1 client reports a request body's own fault in the source chain of its error
-/// (see [`super::fault_in`]); its HTTP/2 client only resets the stream and keeps the fault to
-/// itself. The meter has it in both cases.
+/// What is known of a body from outside while it is on its way to a version: whoever sends it, and
+/// whatever becomes of the sending, the meter has the bytes that passed and the body's own fault.
 #[derive(Debug, Default)]
 pub struct Meter {
     bytes: Cell<u64>,
