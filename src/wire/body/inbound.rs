@@ -1,11 +1,14 @@
-//! Bodies as they arrive from a socket: the only place that names hyper's `Incoming`.
+//! Bodies as they arrive from a socket. They come from a [`Feed`] of one of our own codecs, or from
+//! hyper; this is the only place that names its `Incoming`.
 //!
 //! A failure means another thing on either side. A request that breaks off is a client that went
 //! away; an answer that breaks off is a version's failure.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,28 +22,66 @@ use tokio::time::timeout;
 use super::Side;
 use crate::base::{Fault, FaultKind};
 
+/// Where a codec of our own gives the body of a message to whoever reads it. The codec keeps one
+/// handle, [`Inbound`] the other; both live on the connection's thread.
+pub trait Feed {
+    /// The next frame. After `None`, an error or trailers it is not asked again.
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>>;
+
+    /// Whether nothing more will come: see [`Body::is_end_stream`].
+    fn is_end_stream(&self) -> bool;
+
+    /// What is known of the length of what is still to come.
+    fn size_hint(&self) -> SizeHint;
+
+    /// Nobody reads the rest. Called once, at the latest when the [`Inbound`] is dropped, and also
+    /// after the end.
+    fn let_go(&self);
+}
+
 /// A body read from a connection, or none at all.
-#[derive(Debug)]
 pub struct Inbound {
-    /// `None` once it has ended: the channel to the connection is let go of at once.
-    incoming: Option<Incoming>,
+    from: Reading,
     side: Side,
 }
 
+/// What a body is read from; nothing once it has ended: the connection is let go of at once.
+enum Reading {
+    Nothing,
+    Hyper(Incoming),
+    Feed(Rc<dyn Feed>),
+}
+
+impl fmt::Debug for Inbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let from = match &self.from {
+            Reading::Nothing => "nothing",
+            Reading::Hyper(_) => "hyper",
+            Reading::Feed(_) => "feed",
+        };
+        f.debug_struct("Inbound").field("from", &from).field("side", &self.side).finish()
+    }
+}
+
 impl Inbound {
+    /// The body of a client's request that a codec of ours feeds.
+    pub fn fed(feed: Rc<dyn Feed>) -> Self {
+        Self { from: Reading::Feed(feed), side: Side::Request }
+    }
+
     /// The body of a client's request.
     pub fn request(incoming: Incoming) -> Self {
-        Self { incoming: Some(incoming), side: Side::Request }
+        Self { from: Reading::Hyper(incoming), side: Side::Request }
     }
 
     /// The body of a version's answer.
     pub fn response(incoming: Incoming) -> Self {
-        Self { incoming: Some(incoming), side: Side::Response }
+        Self { from: Reading::Hyper(incoming), side: Side::Response }
     }
 
     /// No body.
     pub fn empty() -> Self {
-        Self { incoming: None, side: Side::Response }
+        Self { from: Reading::Nothing, side: Side::Response }
     }
 }
 
@@ -53,7 +94,11 @@ impl Drop for Inbound {
     /// some clients take that for a failed request (RFC 9113 section 8.1 allows it, but they do).
     /// So the mark is waited for, for a while.
     fn drop(&mut self) {
-        let Some(incoming) = self.incoming.take() else { return };
+        let incoming = match std::mem::replace(&mut self.from, Reading::Nothing) {
+            Reading::Nothing => return,
+            Reading::Feed(feed) => return feed.let_go(),
+            Reading::Hyper(incoming) => incoming,
+        };
         let is_whole = incoming.size_hint().exact() == Some(0) && !incoming.is_end_stream();
         if let (Side::Request, true, Ok(runtime)) = (self.side, is_whole, Handle::try_current()) {
             runtime.spawn(timeout(LATE_END, incoming.collect()));
@@ -75,31 +120,35 @@ impl Body for Inbound {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        let Some(incoming) = self.incoming.as_mut() else { return Poll::Ready(None) };
-        match ready!(Pin::new(incoming).poll_frame(cx)) {
-            Some(Ok(frame)) => {
-                if !frame.is_data() {
-                    self.incoming = None;
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Some(Err(error)) => {
-                self.incoming = None;
-                Poll::Ready(Some(Err(classify(&error, self.side))))
-            }
-            None => {
-                self.incoming = None;
-                Poll::Ready(None)
-            }
+        let side = self.side;
+        let frame = match &mut self.from {
+            Reading::Nothing => return Poll::Ready(None),
+            Reading::Feed(feed) => ready!(feed.poll_frame(cx)),
+            Reading::Hyper(incoming) => ready!(Pin::new(incoming).poll_frame(cx))
+                .map(|frame| frame.map_err(|error| classify(&error, side))),
+        };
+        if !frame.as_ref().is_some_and(|frame| frame.as_ref().is_ok_and(Frame::is_data))
+            && let Reading::Feed(feed) = std::mem::replace(&mut self.from, Reading::Nothing)
+        {
+            feed.let_go();
         }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+        match &self.from {
+            Reading::Nothing => true,
+            Reading::Feed(feed) => feed.is_end_stream(),
+            Reading::Hyper(incoming) => incoming.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        match &self.from {
+            Reading::Nothing => SizeHint::with_exact(0),
+            Reading::Feed(feed) => feed.size_hint(),
+            Reading::Hyper(incoming) => incoming.size_hint(),
+        }
     }
 }
 

@@ -25,7 +25,7 @@ mod tee;
 pub use budget::{Budget, Hold};
 pub use capture::{Capture, CaptureState, Captured, Overflow, Tap};
 pub use idle::IdleTimeout;
-pub use inbound::{Inbound, fault_in};
+pub use inbound::{Feed, Inbound, fault_in};
 pub use late_fault::LateFault;
 pub use limit::{Limit, Meter};
 pub use observe::{Observe, Watch};
