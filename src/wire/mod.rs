@@ -8,6 +8,7 @@
 
 pub mod body;
 pub mod forward;
+pub mod gather;
 pub mod grpc;
 pub mod hygiene;
 pub mod respond;

@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::Activity;
 use crate::upstream::io::Io;
+use crate::wire::gather::Gather;
 
 /// Window of a stream: an answer of this size arrives without waiting for us.
 const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
@@ -32,7 +33,9 @@ const UNTOLD: usize = usize::MAX - 1;
 
 /// What makes a connection go on; must be polled until it is ready.
 pub(in crate::upstream) struct Driver {
-    connection: Connection<Io, Bytes>,
+    connection: Connection<Gather<Io>, Bytes>,
+    /// What the connection says leaves through it at the end of each poll.
+    io: Gather<Io>,
     activity: Rc<Activity>,
     pings: Option<PingPong>,
     /// Until the next look, or while pinged until the peer is given up.
@@ -43,12 +46,13 @@ pub(in crate::upstream) struct Driver {
 /// Speaks HTTP/2 on `io`, with answers' heads up to `max_header_bytes`.
 ///
 /// # Errors
-/// Where the preface cannot be written.
+/// None of the peer's: the preface leaves when the driver is first polled.
 pub(in crate::upstream) async fn handshake(
     io: Io,
     max_header_bytes: usize,
     activity: Rc<Activity>,
 ) -> Result<(SendRequest<Bytes>, Driver), h2::Error> {
+    let io = Gather::new(io);
     let (sender, mut connection) = Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -56,11 +60,11 @@ pub(in crate::upstream) async fn handshake(
         .max_header_list_size(u32::try_from(max_header_bytes).unwrap_or(u32::MAX))
         .initial_max_send_streams(UNTOLD)
         .enable_push(false)
-        .handshake(io)
+        .handshake(io.handle())
         .await?;
     let pings = connection.ping_pong();
     let alarm = Box::pin(sleep(PING_EVERY));
-    Ok((sender, Driver { connection, activity, pings, alarm, pinged: false }))
+    Ok((sender, Driver { connection, io, activity, pings, alarm, pinged: false }))
 }
 
 impl Driver {
@@ -72,9 +76,15 @@ impl Driver {
 
     /// Moves frames until the connection ends.
     pub(in crate::upstream) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
-        let polled = Pin::new(&mut self.connection).poll(cx);
-        if polled.is_ready() {
-            return polled;
+        loop {
+            self.io.woken();
+            let polled = Pin::new(&mut self.connection).poll(cx);
+            if polled.is_ready() {
+                return polled;
+            }
+            if !self.io.push(cx) {
+                break;
+            }
         }
         self.poll_alarm(cx).map(Ok)
     }
