@@ -3,7 +3,7 @@
 //! One worker thread calls [`serve`] once per listener. The life of a connection is the order of
 //! the files: [`bind`] made the socket (`listener`), `accept` takes the connection and owns its
 //! task, `tls` shakes hands, `protocol` reads the first bytes and hands the requests to a
-//! [`Handler`], and `drain` ends it all. Everything of a worker is `!Send`; only [`Listener`],
+//! [`Handler`] (`http2` where they are HTTP/2's), and `drain` ends it all. Everything of a worker is `!Send`; only [`Listener`],
 //! [`ServerTls`] and the drain pair cross threads.
 //!
 //! Absent on purpose: anything about models, routes or header rules (`proxy`, `wire`), and any
@@ -12,9 +12,9 @@
 mod accept;
 mod drain;
 mod handler;
+mod http2;
 mod listener;
 mod protocol;
-mod silent;
 mod spec;
 mod timer;
 mod tls;

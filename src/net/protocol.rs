@@ -13,9 +13,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response};
+use http::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep};
 
 use super::drain::Latch;
 use super::handler::{Handler, incoming};
-use super::silent::Silent;
+use super::http2::Http2;
 use super::timer::{PolledTimer, check_period};
 use super::transport::{Rewind, Transport};
 use super::{ConnectionFault, DownstreamSpec};
@@ -41,19 +41,13 @@ const H1_BUFFER: usize = 256 * 1024;
 const H1_BUFFER_MIN: usize = 8 * 1024;
 /// hyper keeps this many header fields on the stack, and allocates for each request if told any number.
 const H1_DEFAULT_HEADERS: usize = 100;
-/// Answer bytes buffered for one HTTP/2 stream that its client does not read.
-const H2_SEND_BUFFER: usize = 256 * 1024;
-/// Streams a client may reset before they were taken up, and those we may reset for its mistakes,
-/// until the connection is closed (CVE-2023-44487, RUSTSEC-2024-0003). h2's and hyper's own defaults.
-const H2_PENDING_RESETS: usize = 20;
-const H2_LOCAL_RESETS: usize = 1024;
 
 /// The codecs, set up once for all connections of a listener and worker.
 pub(super) struct Protocols {
     h1: http1::Builder,
     /// For connections that begin during a drain: one request, and the answer says so.
     h1_last: http1::Builder,
-    h2: http2::Builder<StreamSpawner>,
+    h2: Http2,
     check: Duration,
 }
 
@@ -151,14 +145,7 @@ impl Protocols {
         }
         let mut h1_last = h1.clone();
         h1_last.keep_alive(false);
-        let mut h2 = http2::Builder::new(StreamSpawner);
-        h2.initial_stream_window_size(spec.h2_stream_window)
-            .initial_connection_window_size(spec.h2_connection_window)
-            .max_concurrent_streams(spec.h2_max_streams)
-            .max_header_list_size(u32::try_from(spec.header_bytes).unwrap_or(u32::MAX))
-            .max_send_buf_size(H2_SEND_BUFFER)
-            .max_pending_accept_reset_streams(H2_PENDING_RESETS)
-            .max_local_error_reset_streams(H2_LOCAL_RESETS);
+        let h2 = Http2::new(spec);
         Self { h1, h1_last, h2, check: check_period(spec.header_timeout) }
     }
 
@@ -185,22 +172,14 @@ impl Protocols {
         drive(connection, shut_down, latch, Some(self.check)).await
     }
 
-    /// Serves HTTP/2 until the connection ends. When the latch fires the client gets a GOAWAY, and
-    /// the connection closes after the streams it has.
+    /// Serves HTTP/2 until the connection ends: see [`Http2::serve`].
     pub(super) async fn serve_h2<H: Handler>(
         &self,
         io: Rewind<Transport>,
         handler: H,
         latch: &Latch,
     ) -> Result<(), ConnectionFault> {
-        let service = service_fn(move |request: Request<Incoming>| Http2Answer {
-            silent: request.method() == Method::HEAD,
-            // hyper moves a stream's future several times before it is first polled, so it is worth
-            // a box; an HTTP/1.1 connection keeps one place for all of its futures.
-            inner: Box::pin(handler.handle(request.map(incoming))),
-        });
-        let connection = pin!(self.h2.serve_connection(TokioIo::new(io), service));
-        drive(connection, http2::Connection::graceful_shutdown, latch, None).await
+        self.h2.serve(io, handler, latch).await
     }
 }
 
@@ -297,39 +276,6 @@ impl<F: Future> Future for Answer<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.project().inner.poll(cx).map(Ok)
-    }
-}
-
-pin_project_lite::pin_project! {
-    /// The same for HTTP/2, where it is left to us that `HEAD` is answered without a body.
-    struct Http2Answer<F> {
-        #[pin]
-        inner: F,
-        silent: bool,
-    }
-}
-
-impl<F: Future<Output = Response<B>>, B> Future for Http2Answer<F> {
-    type Output = Result<Response<Silent<B>>, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let silent = self.silent;
-        let answered = self.project().inner.poll(cx);
-        answered.map(|response| Ok(response.map(|body| Silent::new(body, silent))))
-    }
-}
-
-/// Runs the streams of HTTP/2 connections on the worker's own thread. Their owner is the connection:
-/// when it goes, each stream's task is told and ends.
-#[derive(Debug, Clone, Copy)]
-struct StreamSpawner;
-
-impl<F> hyper::rt::Executor<F> for StreamSpawner
-where
-    F: Future<Output = ()> + 'static,
-{
-    fn execute(&self, stream: F) {
-        tokio::task::spawn_local(stream);
     }
 }
 

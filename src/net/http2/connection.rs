@@ -1,0 +1,178 @@
+//! One connection: reads what has come, lets the streams that can go on do so, sends what they said.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::server::{Builder, Connection};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::exchange::{Exchange, begin};
+use super::streams::Streams;
+use super::wake::Turn;
+use crate::net::drain::Latch;
+use crate::net::{ConnectionFault, DownstreamSpec, Handler};
+use crate::wire::gather::Gather;
+
+/// Answer bytes buffered for one stream that its client does not read.
+const SEND_BUFFER: usize = 256 * 1024;
+/// Streams a client may reset before they were taken up, and those we may reset for its mistakes,
+/// until the connection is closed (CVE-2023-44487, RUSTSEC-2024-0003). h2's own defaults.
+const PENDING_RESETS: usize = 20;
+const LOCAL_RESETS: usize = 1024;
+/// Streams taken up before those that can go on do so.
+const ACCEPTED_AT_ONCE: usize = 128;
+/// How often in one turn of the task reading, streams and writing may set each other going. Then
+/// what was said is sent, and others have their turn.
+const ROUNDS: usize = 8;
+
+/// HTTP/2 with the limits of a listener.
+pub(in crate::net) struct Http2 {
+    builder: Builder,
+}
+
+impl Http2 {
+    /// The limits of `spec`.
+    pub(in crate::net) fn new(spec: &DownstreamSpec) -> Self {
+        let mut builder = Builder::new();
+        builder
+            .initial_window_size(spec.h2_stream_window)
+            .initial_connection_window_size(spec.h2_connection_window)
+            .max_concurrent_streams(spec.h2_max_streams)
+            .max_header_list_size(u32::try_from(spec.header_bytes).unwrap_or(u32::MAX))
+            .max_send_buffer_size(SEND_BUFFER)
+            .max_pending_accept_reset_streams(PENDING_RESETS)
+            .max_local_error_reset_streams(Some(LOCAL_RESETS));
+        Self { builder }
+    }
+
+    /// Serves a connection until it ends. When the latch fires the client gets a GOAWAY (RFC 9113
+    /// section 6.8), and the connection closes after the streams it has. The task must be
+    /// subscribed to the latch.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectionFault::ClientLeft`] when the byte stream fails, [`ConnectionFault::Protocol`]
+    /// when either side broke off over a mistake.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the connection, and with it the future of every stream.
+    pub(in crate::net) async fn serve<T, H>(
+        &self,
+        io: T,
+        handler: H,
+        latch: &Latch,
+    ) -> Result<(), ConnectionFault>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+        H: Handler,
+    {
+        let io = Gather::new(io);
+        let mut handshake = self.builder.handshake::<_, Bytes>(io.handle());
+        let greeted = poll_fn(|cx| {
+            loop {
+                io.woken();
+                let greeted = Pin::new(&mut handshake).poll(cx);
+                if !io.push(cx) || greeted.is_ready() {
+                    return greeted;
+                }
+            }
+        });
+        let connection = greeted.await.map_err(|error| fault_of(&error))?;
+        let turn = Arc::<Turn>::default();
+        turn.set_connection();
+        let start = |request: http::Request<_>, respond| {
+            let (request, opened) = begin(request, respond);
+            Exchange::new(opened, handler.handle(request))
+        };
+        let streams = Streams::new(Arc::clone(&turn));
+        let mut serving = Serving { connection, io, streams, start, turn, told: false };
+        poll_fn(|cx| serving.poll(latch, cx)).await.map_err(|error| fault_of(&error))
+    }
+}
+
+/// A connection that has been greeted.
+struct Serving<T, E, S> {
+    connection: Connection<Gather<T>, Bytes>,
+    io: Gather<T>,
+    streams: Streams<E>,
+    start: S,
+    turn: Arc<Turn>,
+    /// The client knows that the connection is going to end.
+    told: bool,
+}
+
+impl<T, E, S> Serving<T, E, S>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    E: Future<Output = ()>,
+    S: Fn(http::Request<h2::RecvStream>, h2::server::SendResponse<Bytes>) -> E,
+{
+    /// One turn of the task.
+    fn poll(&mut self, latch: &Latch, task: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        self.turn.begin(task.waker());
+        let waker = self.turn.waker();
+        let mut cx = Context::from_waker(&waker);
+        for _ in 0..ROUNDS {
+            if self.turn.take_connection()
+                && let Poll::Ready(ended) = self.poll_connection(&mut cx)
+            {
+                return Poll::Ready(ended);
+            }
+            // After the first poll, so that a request that had arrived is answered and not shut out.
+            if latch.fired() && !self.told {
+                self.told = true;
+                self.connection.graceful_shutdown();
+                self.turn.set_connection();
+            }
+            self.streams.poll_woken();
+            if self.is_asleep() {
+                if self.io.push(&mut cx) {
+                    self.turn.set_connection();
+                    continue;
+                }
+                self.turn.end();
+                if self.is_asleep() {
+                    return Poll::Pending;
+                }
+                self.turn.begin(task.waker());
+            }
+        }
+        if self.io.push(&mut cx) {
+            self.turn.set_connection();
+        }
+        self.turn.end();
+        task.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Moves frames, and takes up the streams that were opened.
+    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        self.io.woken();
+        for _ in 0..ACCEPTED_AT_ONCE {
+            match self.connection.poll_accept(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => return Poll::Ready(Ok(())),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    self.streams.start((self.start)(request, respond));
+                }
+            }
+        }
+        self.turn.set_connection();
+        Poll::Pending
+    }
+
+    fn is_asleep(&self) -> bool {
+        !self.turn.has_connection() && self.streams.are_asleep()
+    }
+}
+
+/// Why `h2` gave up on a connection: a flood, a broken frame and a wrong order are the client's
+/// mistakes, and so is what the client takes for one of ours.
+fn fault_of(error: &h2::Error) -> ConnectionFault {
+    if error.is_io() { ConnectionFault::ClientLeft } else { ConnectionFault::Protocol }
+}

@@ -1,0 +1,284 @@
+//! One stream: the handler's future, then the answer's body as fast as the client takes it.
+//!
+//! A client that resets the stream drops whatever is under way (RFC 9113 section 5.4.2). What ends
+//! before the request's body was read lets go of it: `h2` then resets the stream with NO_ERROR, by
+//! which the client knows that the answer is whole all the same (section 8.1).
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::{Method, Request, Response};
+use http_body::{Body, Frame};
+use tokio::time::{Sleep, sleep};
+
+use super::head;
+use super::request::Upload;
+use crate::base::Fault;
+use crate::net::IncomingBody;
+
+/// How long the mark of the end of a request that has come whole is waited for after its answer.
+const LATE_END: Duration = Duration::from_secs(1);
+
+/// A stream whose request has been read.
+pub(super) struct Opened {
+    respond: SendResponse<Bytes>,
+    upload: Option<Rc<Upload>>,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    /// Answered without a body (RFC 9110 section 9.3.2).
+    Head,
+    /// Asks for a tunnel, which nobody here makes (RFC 9113 section 8.5).
+    Connect,
+}
+
+/// Splits what `h2` gives into the request for a handler, and the stream to answer it on.
+pub(super) fn begin(
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) -> (Request<IncomingBody>, Opened) {
+    let (head, content) = request.into_parts();
+    let kind = match head.method {
+        Method::HEAD => Kind::Head,
+        Method::CONNECT => Kind::Connect,
+        _ => Kind::Plain,
+    };
+    let upload = if content.is_end_stream() || kind == Kind::Connect {
+        None
+    } else {
+        Some(Upload::new(content, &head.headers))
+    };
+    let body = match &upload {
+        Some(upload) => IncomingBody::fed(Rc::clone(upload) as _),
+        None => IncomingBody::empty(),
+    };
+    (Request::from_parts(head, body), Opened { respond, upload, kind })
+}
+
+pin_project_lite::pin_project! {
+    /// A stream on which an answer is made and sent. Dropping it resets the stream.
+    pub(super) struct Exchange<F, B> {
+        #[pin]
+        work: Work<F, B>,
+        opened: Opened,
+    }
+}
+
+pin_project_lite::pin_project! {
+    #[project = WorkProjection]
+    enum Work<F, B> {
+        Handling {
+            #[pin]
+            future: F,
+        },
+        Sending {
+            #[pin]
+            body: B,
+            sender: Sender,
+        },
+        /// All is said.
+        Over,
+        /// All is said, and the end of the request is waited for.
+        Ending {
+            limit: Pin<Box<Sleep>>,
+        },
+    }
+}
+
+impl<F, B> Exchange<F, B> {
+    /// The stream on which `future` will answer.
+    pub(super) fn new(opened: Opened, future: F) -> Self {
+        Self { work: Work::Handling { future }, opened }
+    }
+}
+
+impl<F, B> Future for Exchange<F, B>
+where
+    F: Future<Output = Response<B>>,
+    B: Body<Data = Bytes, Error = Fault>,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        loop {
+            let next = match this.work.as_mut().project() {
+                WorkProjection::Handling { future } => match future.poll(cx) {
+                    Poll::Pending => return this.opened.poll_reset(cx),
+                    Poll::Ready(response) => this.opened.answer(response),
+                },
+                WorkProjection::Sending { body, sender } => {
+                    if ready!(sender.poll(body, cx)).is_err() {
+                        return Poll::Ready(());
+                    }
+                    After::Ending
+                }
+                WorkProjection::Over => return Poll::Ready(()),
+                WorkProjection::Ending { limit } => {
+                    let ended =
+                        this.opened.upload.as_ref().is_none_or(|upload| upload.poll_end(cx).is_ready());
+                    return if ended { Poll::Ready(()) } else { limit.as_mut().poll(cx) };
+                }
+            };
+            match next {
+                After::Sending(body, sender) => this.work.set(Work::Sending { body, sender }),
+                After::Nothing => return Poll::Ready(()),
+                After::Ending => {
+                    // First whatever may still hold the request's body goes.
+                    this.work.set(Work::Over);
+                    if this.opened.is_awaited() {
+                        this.work.set(Work::Ending { limit: Box::pin(sleep(LATE_END)) });
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What follows the head of an answer.
+enum After<B> {
+    Sending(B, Sender),
+    Ending,
+    Nothing,
+}
+
+impl Opened {
+    /// Ready once the client has reset the stream, or the connection is gone.
+    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.respond.poll_reset(cx).map(|_| ())
+    }
+
+    /// Sends the head of the answer.
+    fn answer<B: Body>(&mut self, response: Response<B>) -> After<B> {
+        let (mut head, body) = response.into_parts();
+        let ended = body.is_end_stream();
+        head::finish(&mut head.headers, (!ended).then(|| body.size_hint().exact()).flatten());
+        if self.kind == Kind::Connect && head.status.is_success() {
+            tracing::error!("CONNECT was granted, and there are no tunnels; this is a bug");
+            self.respond.send_reset(Reason::INTERNAL_ERROR);
+            return After::Nothing;
+        }
+        match self.respond.send_response(Response::from_parts(head, ()), ended) {
+            Ok(_) if ended => After::Ending,
+            Ok(stream) => After::Sending(body, Sender::new(stream, self.kind == Kind::Head)),
+            Err(error) => {
+                tracing::debug!(%error, "an answer was not sent");
+                self.respond.send_reset(Reason::INTERNAL_ERROR);
+                After::Nothing
+            }
+        }
+    }
+
+    /// Whether only the mark of its end is missing of the request.
+    fn is_awaited(&self) -> bool {
+        self.upload.as_ref().is_some_and(|upload| upload.is_awaited())
+    }
+}
+
+/// The stream that takes an answer's body.
+struct Sender {
+    stream: SendStream<Bytes>,
+    /// Waits for the client to have room, and whether it is the last.
+    chunk: Option<(Bytes, bool)>,
+    /// A chunk has been handed over.
+    begun: bool,
+    /// The body is read to its end, for those who watch it, and not sent.
+    silent: bool,
+}
+
+/// The answer was not sent to its end.
+struct Broken;
+
+impl From<h2::Error> for Broken {
+    fn from(_: h2::Error) -> Self {
+        Self
+    }
+}
+
+impl Sender {
+    fn new(stream: SendStream<Bytes>, silent: bool) -> Self {
+        Self { stream, chunk: None, begun: false, silent }
+    }
+
+    /// Sends what can be sent now. At most one chunk is held beyond what the client has room for.
+    fn poll<B>(&mut self, mut body: Pin<&mut B>, cx: &mut Context<'_>) -> Poll<Result<(), Broken>>
+    where
+        B: Body<Data = Bytes, Error = Fault>,
+    {
+        loop {
+            if let Some((data, last)) = self.chunk.take() {
+                if !self.poll_room(cx)? {
+                    self.chunk = Some((data, last));
+                    return self.poll_reset(cx);
+                }
+                self.stream.send_data(data, last)?;
+                if last {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            let frame = match body.as_mut().poll_frame(cx) {
+                Poll::Pending => return self.poll_reset(cx),
+                Poll::Ready(None) => {
+                    return Poll::Ready(self.stream.send_data(Bytes::new(), true).map_err(Broken::from));
+                }
+                Poll::Ready(Some(Err(fault))) => {
+                    tracing::debug!(%fault, "an answer broke off");
+                    self.stream.send_reset(Reason::INTERNAL_ERROR);
+                    return Poll::Ready(Err(Broken));
+                }
+                Poll::Ready(Some(Ok(_))) if self.silent => continue,
+                Poll::Ready(Some(Ok(frame))) => frame,
+            };
+            match frame.into_data() {
+                Ok(data) => {
+                    let last = body.is_end_stream();
+                    if self.begun && !data.is_empty() {
+                        // Asks for little: what is asked for is kept from other streams.
+                        self.stream.reserve_capacity(1);
+                        self.chunk = Some((data, last));
+                        continue;
+                    }
+                    self.begun |= !data.is_empty();
+                    // An empty frame says nothing but that it is the last.
+                    if !data.is_empty() || last {
+                        self.stream.send_data(data, last)?;
+                    }
+                    if last {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                Err(frame) => return Poll::Ready(self.end(frame)),
+            }
+        }
+    }
+
+    fn end(&mut self, frame: Frame<Bytes>) -> Result<(), Broken> {
+        Ok(self.stream.send_trailers(frame.into_trailers().unwrap_or_default())?)
+    }
+
+    /// Whether the client has room.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Result<bool, Broken> {
+        while self.stream.capacity() == 0 {
+            match self.stream.poll_capacity(cx) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(_)) | None) => return Err(Broken),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Ready once nobody wants the rest.
+    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        self.stream.poll_reset(cx).map(|_| Err(Broken))
+    }
+}

@@ -1,0 +1,23 @@
+//! HTTP/2 as a server speaks it (RFC 9113), on the `h2` crate's frames and flow control.
+//!
+//! A connection is one task, and its streams are futures within it: nothing is spawned, and what
+//! was woken meanwhile is done in one turn, whose frames leave in one write. In reading order:
+//! `connection` is that turn, `streams` the futures and `wake` how one of them says that it can go
+//! on; `exchange` is one stream from its request to the end of its answer, `request` the body
+//! that comes, `head` what an answer's head must and must not have, `date` one field of it.
+//!
+//! Absent on purpose: server push (RFC 9113 section 8.4, which clients have given up), extended
+//! CONNECT (RFC 8441), and pings of our own: TCP keepalive finds dead clients.
+
+mod connection;
+mod date;
+mod exchange;
+mod head;
+mod request;
+mod streams;
+mod wake;
+
+pub(super) use connection::Http2;
+
+#[cfg(test)]
+mod tests;

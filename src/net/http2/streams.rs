@@ -1,0 +1,166 @@
+//! The streams of a connection: their futures, and which of them is polled.
+//!
+//! A stream has a place while it lasts. Places are used again, with the wakers that belong to
+//! them: a waker kept too long wakes whoever has the place then, which is no harm.
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use tokio::task::coop::unconstrained;
+
+use super::wake::{Turn, Word};
+
+/// Futures that are polled when they were woken, and dropped when they end.
+pub(super) struct Streams<E> {
+    turn: Arc<Turn>,
+    words: Vec<Arc<Word>>,
+    places: Vec<Place<E>>,
+    free: Vec<usize>,
+}
+
+struct Place<E> {
+    waker: Waker,
+    stream: Option<Pin<Box<E>>>,
+}
+
+impl<E: Future<Output = ()>> Streams<E> {
+    /// None yet, in the connection of `turn`.
+    pub(super) fn new(turn: Arc<Turn>) -> Self {
+        Self { turn, words: Vec::new(), places: Vec::new(), free: Vec::new() }
+    }
+
+    /// Takes one up. It is polled with those that can go on.
+    pub(super) fn start(&mut self, stream: E) {
+        let index = self.free.pop().unwrap_or(self.places.len());
+        let (number, bit) = (index / Word::BITS, index % Word::BITS);
+        if number == self.words.len() {
+            self.words.push(Word::new(&self.turn));
+        }
+        let Some(word) = self.words.get(number) else { return };
+        word.set(bit);
+        let stream = Some(Box::pin(stream));
+        match self.places.get_mut(index) {
+            Some(place) => place.stream = stream,
+            None => self.places.push(Place { waker: word.waker(bit), stream }),
+        }
+    }
+
+    /// Polls once each that can go on.
+    pub(super) fn poll_woken(&mut self) {
+        for (number, word) in self.words.iter().enumerate() {
+            let mut woken = word.take();
+            while woken != 0 {
+                let index = number * Word::BITS + usize::try_from(woken.trailing_zeros()).unwrap_or(0);
+                woken &= woken - 1;
+                if let Some(place) = self.places.get_mut(index)
+                    && place.poll().is_ready()
+                {
+                    self.free.push(index);
+                }
+            }
+        }
+    }
+
+    /// Whether none can go on.
+    pub(super) fn are_asleep(&self) -> bool {
+        self.words.iter().all(|word| word.is_empty())
+    }
+}
+
+impl<E: Future<Output = ()>> Place<E> {
+    /// Ready when the place has become free.
+    fn poll(&mut self) -> Poll<()> {
+        let Some(stream) = &mut self.stream else { return Poll::Pending };
+        let mut cx = Context::from_waker(&self.waker);
+        // The task's budget is the connection's: a stream can only do as much as flow control lets
+        // it, and if it stopped for want of budget it would be polled again at once.
+        let mut turn = pin!(unconstrained(poll_fn(|cx| stream.as_mut().poll(cx))));
+        let polled = catch_unwind(AssertUnwindSafe(|| turn.as_mut().poll(&mut cx)));
+        match polled {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(())) => {
+                self.stream = None;
+                Poll::Ready(())
+            }
+            // The hook has written where. It takes down its own stream, which is reset.
+            Err(_) => {
+                tracing::error!("an HTTP/2 stream panicked; this is a bug");
+                self.stream = None;
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::*;
+
+    struct Noted(usize, Rc<RefCell<Vec<(usize, Waker)>>>, usize);
+
+    impl Future for Noted {
+        type Output = ();
+
+        fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+            self.1.borrow_mut().push((self.0, cx.waker().clone()));
+            assert!(self.2 < 100, "told to panic");
+            self.2 = self.2.saturating_sub(1);
+            if self.2 == 0 { Poll::Ready(()) } else { Poll::Pending }
+        }
+    }
+
+    type Polled = Rc<RefCell<Vec<(usize, Waker)>>>;
+
+    fn take(polled: &Polled) -> (Vec<usize>, Vec<Waker>) {
+        polled.borrow_mut().drain(..).unzip()
+    }
+
+    #[test]
+    fn only_those_that_were_woken_are_polled_and_places_are_used_again() {
+        let polled = Polled::default();
+        let mut streams = Streams::new(Arc::default());
+        for number in 0..200 {
+            streams.start(Noted(number, polled.clone(), 2));
+        }
+        streams.poll_woken();
+        let (numbers, wakers) = take(&polled);
+        assert_eq!(numbers, (0..200).collect::<Vec<_>>());
+        assert!(streams.are_asleep());
+        wakers[150].wake_by_ref();
+        wakers[7].wake_by_ref();
+        assert!(!streams.are_asleep());
+        streams.poll_woken();
+        assert_eq!(take(&polled).0, [7, 150]);
+        streams.start(Noted(1000, polled.clone(), 2));
+        streams.poll_woken();
+        assert_eq!(take(&polled).0, [1000]);
+        assert_eq!(streams.places.len(), 200);
+        // The waker of the stream that had the place before.
+        wakers[150].wake_by_ref();
+        streams.poll_woken();
+        assert_eq!(take(&polled).0, [1000]);
+        wakers[150].wake_by_ref();
+        streams.poll_woken();
+        assert_eq!(take(&polled).0, [] as [usize; 0]);
+    }
+
+    #[test]
+    fn one_that_panics_goes_alone() {
+        let polled = Polled::default();
+        let mut streams = Streams::new(Arc::default());
+        streams.start(Noted(0, polled.clone(), 100));
+        streams.start(Noted(1, polled.clone(), 2));
+        streams.poll_woken();
+        assert_eq!(streams.free, [0]);
+        let (_, wakers) = take(&polled);
+        wakers[1].wake_by_ref();
+        streams.poll_woken();
+        assert_eq!(take(&polled).0, [1]);
+    }
+}
