@@ -108,7 +108,7 @@ struct Serving<T, E, S> {
 impl<T, E, S> Serving<T, E, S>
 where
     T: AsyncRead + AsyncWrite + Unpin,
-    E: Future<Output = ()>,
+    E: Future<Output = ()> + 'static,
     S: Fn(http::Request<h2::RecvStream>, h2::server::SendResponse<Bytes>) -> E,
 {
     /// One turn of the task.

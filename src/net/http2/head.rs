@@ -7,31 +7,42 @@ use http::header::{
 
 use super::date;
 
-/// Fields of a connection, which HTTP/2 has other means for (RFC 9113 section 8.2.2).
-const OF_CONNECTION: [HeaderName; 5] = [
+/// Fields of a connection, which HTTP/2 has other means for (RFC 9113 section 8.2.2), and
+/// `connection` itself.
+const OF_CONNECTION: [HeaderName; 6] = [
+    CONNECTION,
+    TE,
+    UPGRADE,
+    TRANSFER_ENCODING,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
-    TRANSFER_ENCODING,
-    UPGRADE,
-    TE,
 ];
 
 /// Takes off what is of a connection, and adds the time and, where it is known and the answer has a
 /// body, its length.
 pub(super) fn finish(head: &mut HeaderMap, length: Option<u64>) {
-    for name in &OF_CONNECTION {
-        head.remove(name);
-    }
-    if let Some(nominated) = head.remove(CONNECTION)
-        && let Ok(names) = nominated.to_str()
-    {
-        for name in names.split(',') {
-            head.remove(name.trim());
-        }
+    if head.keys().any(is_of_connection) {
+        strip(head);
     }
     head.entry(DATE).or_insert_with(date::now);
     if let Some(length) = length {
         head.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+    }
+}
+
+/// The length tells it for nearly every name, and few answers have such a field.
+fn is_of_connection(name: &HeaderName) -> bool {
+    matches!(name.as_str().len(), 2 | 7 | 10 | 16 | 17) && OF_CONNECTION.contains(name)
+}
+
+#[cold]
+fn strip(head: &mut HeaderMap) {
+    let nominated: Vec<HeaderValue> = head.get_all(CONNECTION).iter().cloned().collect();
+    for name in &OF_CONNECTION {
+        head.remove(name);
+    }
+    for name in nominated.iter().filter_map(|names| names.to_str().ok()).flat_map(|names| names.split(',')) {
+        head.remove(name.trim());
     }
 }
 
@@ -44,7 +55,9 @@ mod tests {
         let mut head = HeaderMap::new();
         for (name, value) in [
             ("connection", "X-One , close"),
+            ("connection", "x-three"),
             ("x-one", "1"),
+            ("x-three", "3"),
             ("x-two", "2"),
             ("keep-alive", "5"),
             ("proxy-connection", "a"),
@@ -52,11 +65,20 @@ mod tests {
             ("upgrade", "h2c"),
             ("te", "trailers"),
         ] {
-            head.insert(name, HeaderValue::from_static(value));
+            head.append(name, HeaderValue::from_static(value));
         }
         finish(&mut head, None);
         assert!(head.remove("date").is_some());
         assert_eq!(head.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["x-two"]);
+    }
+
+    #[test]
+    fn each_of_these_fields_goes_even_if_it_is_the_only_one() {
+        for name in OF_CONNECTION {
+            let mut head = HeaderMap::from_iter([(name.clone(), HeaderValue::from_static("x-one"))]);
+            finish(&mut head, None);
+            assert!(!head.contains_key(&name), "{name}");
+        }
     }
 
     #[test]

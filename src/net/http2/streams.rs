@@ -2,10 +2,16 @@
 //!
 //! A stream has a place while it lasts. Places are used again, with the wakers that belong to
 //! them: a waker kept too long wakes whoever has the place then, which is no harm.
+//!
+//! The memory of a stream, some kilobytes, belongs to the thread's connections together: it goes
+//! from the stream that ends to the one that begins, so an idle connection holds none.
 
+use std::any::Any;
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -13,23 +19,67 @@ use tokio::task::coop::unconstrained;
 
 use super::wake::{Turn, Word};
 
+/// Streams' worth of memory that a thread keeps for those to come.
+const SPARE_ROOMS: usize = 64;
+
+thread_local! {
+    /// The [`Rooms`] of the streams that this thread serves; there is one kind of them in practice.
+    static ROOMS: RefCell<Option<Rc<dyn Any>>> = const { RefCell::new(None) };
+}
+
 /// Futures that are polled when they were woken, and dropped when they end.
 pub(super) struct Streams<E> {
     turn: Arc<Turn>,
     words: Vec<Arc<Word>>,
     places: Vec<Place<E>>,
     free: Vec<usize>,
+    rooms: Rc<Rooms<E>>,
 }
 
 struct Place<E> {
     waker: Waker,
-    stream: Option<Pin<Box<E>>>,
+    room: Option<Room<E>>,
 }
 
-impl<E: Future<Output = ()>> Streams<E> {
+/// Where a stream lives; empty before and after.
+type Room<E> = Pin<Box<Option<E>>>;
+
+/// Empty rooms.
+struct Rooms<E>(RefCell<Vec<Room<E>>>);
+
+impl<E: 'static> Rooms<E> {
+    /// Those of the thread.
+    fn shared() -> Rc<Self> {
+        ROOMS.with_borrow_mut(|known| {
+            if let Some(Ok(rooms)) = known.clone().map(Rc::downcast::<Self>) {
+                return rooms;
+            }
+            let rooms = Rc::new(Self(RefCell::default()));
+            *known = Some(Rc::clone(&rooms) as _);
+            rooms
+        })
+    }
+
+    fn with(&self, stream: E) -> Room<E> {
+        let spare = self.0.borrow_mut().pop();
+        let Some(mut room) = spare else { return Box::pin(Some(stream)) };
+        room.set(Some(stream));
+        room
+    }
+
+    fn take_back(&self, mut room: Room<E>) {
+        room.set(None);
+        let mut spare = self.0.borrow_mut();
+        if spare.len() < SPARE_ROOMS {
+            spare.push(room);
+        }
+    }
+}
+
+impl<E: Future<Output = ()> + 'static> Streams<E> {
     /// None yet, in the connection of `turn`.
     pub(super) fn new(turn: Arc<Turn>) -> Self {
-        Self { turn, words: Vec::new(), places: Vec::new(), free: Vec::new() }
+        Self { turn, words: Vec::new(), places: Vec::new(), free: Vec::new(), rooms: Rooms::shared() }
     }
 
     /// Takes one up. It is polled with those that can go on.
@@ -41,10 +91,10 @@ impl<E: Future<Output = ()>> Streams<E> {
         }
         let Some(word) = self.words.get(number) else { return };
         word.set(bit);
-        let stream = Some(Box::pin(stream));
+        let room = Some(self.rooms.with(stream));
         match self.places.get_mut(index) {
-            Some(place) => place.stream = stream,
-            None => self.places.push(Place { waker: word.waker(bit), stream }),
+            Some(place) => place.room = room,
+            None => self.places.push(Place { waker: word.waker(bit), room }),
         }
     }
 
@@ -58,6 +108,9 @@ impl<E: Future<Output = ()>> Streams<E> {
                 if let Some(place) = self.places.get_mut(index)
                     && place.poll().is_ready()
                 {
+                    if let Some(room) = place.room.take() {
+                        self.rooms.take_back(room);
+                    }
                     self.free.push(index);
                 }
             }
@@ -73,33 +126,23 @@ impl<E: Future<Output = ()>> Streams<E> {
 impl<E: Future<Output = ()>> Place<E> {
     /// Ready when the place has become free.
     fn poll(&mut self) -> Poll<()> {
-        let Some(stream) = &mut self.stream else { return Poll::Pending };
+        let stream = self.room.as_mut().and_then(|room| room.as_mut().as_pin_mut());
+        let Some(mut stream) = stream else { return Poll::Pending };
         let mut cx = Context::from_waker(&self.waker);
         // The task's budget is the connection's: a stream can only do as much as flow control lets
         // it, and if it stopped for want of budget it would be polled again at once.
         let mut turn = pin!(unconstrained(poll_fn(|cx| stream.as_mut().poll(cx))));
         let polled = catch_unwind(AssertUnwindSafe(|| turn.as_mut().poll(&mut cx)));
-        match polled {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(())) => {
-                self.stream = None;
-                Poll::Ready(())
-            }
+        polled.unwrap_or_else(|_| {
             // The hook has written where. It takes down its own stream, which is reset.
-            Err(_) => {
-                tracing::error!("an HTTP/2 stream panicked; this is a bug");
-                self.stream = None;
-                Poll::Ready(())
-            }
-        }
+            tracing::error!("an HTTP/2 stream panicked; this is a bug");
+            Poll::Ready(())
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-    use std::rc::Rc;
-
     use super::*;
 
     struct Noted(usize, Rc<RefCell<Vec<(usize, Waker)>>>, usize);
@@ -148,6 +191,23 @@ mod tests {
         wakers[150].wake_by_ref();
         streams.poll_woken();
         assert_eq!(take(&polled).0, [] as [usize; 0]);
+    }
+
+    #[test]
+    fn a_stream_moves_into_the_room_of_one_that_ended_in_another_connection() {
+        let rooms = Rooms::<Noted>::shared();
+        let polled = Polled::default();
+        let (mut first, mut second) = (Streams::new(Arc::default()), Streams::new(Arc::default()));
+        first.start(Noted(0, polled.clone(), 1));
+        first.poll_woken();
+        assert!(rooms.0.borrow().iter().all(|room| room.is_none()) && rooms.0.borrow().len() == 1);
+        second.start(Noted(1, polled.clone(), 2));
+        assert!(rooms.0.borrow().is_empty());
+        for number in 0..2 * SPARE_ROOMS {
+            first.start(Noted(number, polled.clone(), 1));
+        }
+        first.poll_woken();
+        assert_eq!(rooms.0.borrow().len(), SPARE_ROOMS);
     }
 
     #[test]
