@@ -555,6 +555,66 @@ fn too_long_a_head_is_refused_as_by_hyper() {
     }
 }
 
+/// Thirty streams at once, whose pieces come in any order, over a byte stream that takes `room` bytes.
+async fn crowd(server: Server, seed: u64, room: usize) -> Vec<String> {
+    let (ours, theirs) = duplex(room);
+    let mut pair = pair_over(server, ours, theirs).await;
+    let mut random = fastrand::Rng::with_seed(seed);
+    let paths =
+        ["/nothing", "/exact", "/pieces", "/trailers", "/large", "/breaks", "/fields", "/echo", "/unread"];
+    let (mut asked, mut told) = (Vec::new(), Vec::new());
+    for _ in 0..30 {
+        let path = paths[random.usize(..paths.len())];
+        let pieces = random.usize(..4);
+        let (outcome, stream) = begin(&mut pair, request(Method::POST, path), pieces == 0).await;
+        told.push(spawn_local(async move { format!("{path} {pieces}: {}", outcome.await) }));
+        asked.push((stream, pieces));
+        if random.bool() {
+            tokio::task::yield_now().await;
+        }
+    }
+    while !asked.is_empty() {
+        let next = random.usize(..asked.len());
+        let (stream, left) = &mut asked[next];
+        if *left == 0 {
+            // Held until then, for dropping it could reset the stream.
+            asked.swap_remove(next);
+            continue;
+        }
+        *left -= 1;
+        let piece = Bytes::from(vec![b'p'; random.usize(..20_000)]);
+        // It fails once the server has said that it wants no more.
+        let _ = stream.send_data(piece, *left == 0);
+        if random.bool() {
+            tokio::task::yield_now().await;
+        }
+    }
+    let mut outcomes = Vec::new();
+    for outcome in told {
+        let outcome = outcome.await.unwrap();
+        // A reset overtakes what was not sent yet (RFC 9113 section 5.4.2); how much is chance.
+        let broken = outcome.contains("INTERNAL_ERROR") && outcome.starts_with("/breaks");
+        outcomes.push(if broken { "broken".to_owned() } else { outcome });
+    }
+    outcomes
+}
+
+#[test]
+fn a_crowd_of_streams_is_served_as_by_hyper_however_little_the_socket_takes() {
+    for (seed, room) in [1 << 20, 4096, 333].into_iter().cycle().take(24).enumerate() {
+        let told = RefCell::new(Vec::new());
+        for server in [Server::Ours, Server::Hypers] {
+            test(async || {
+                let outcomes = crowd(server, seed as u64, room).await;
+                told.borrow_mut().push(outcomes);
+            });
+        }
+        let [ours, hypers] = &told.into_inner()[..] else { panic!() };
+        assert_eq!(ours, hypers, "seed {seed}, room {room}");
+        assert_eq!(ours.len(), 30);
+    }
+}
+
 // === ours ===
 
 #[test]
