@@ -16,7 +16,8 @@ pub mod split;
 pub mod stats;
 pub mod telemetry;
 
-// Floor 2: headers and bodies.
+// Floor 2: headers and bodies, how far answers are apart.
+pub mod divergence;
 pub mod wire;
 
 // Floor 3: sockets and models.
