@@ -16,8 +16,9 @@ pub mod split;
 pub mod stats;
 pub mod telemetry;
 
-// Floor 2: headers and bodies, how far answers are apart.
+// Floor 2: headers and bodies, how far answers are apart, what a rollout decides.
 pub mod divergence;
+pub mod rollout;
 pub mod wire;
 
 // Floor 3: sockets and models.
