@@ -21,9 +21,10 @@ pub mod divergence;
 pub mod rollout;
 pub mod wire;
 
-// Floor 3: sockets and models.
+// Floor 3: sockets, models, what lasts.
 pub mod net;
 pub mod onnx;
+pub mod store;
 pub mod upstream;
 
 // Floor 4: the live table.
