@@ -21,8 +21,9 @@ pub mod divergence;
 pub mod rollout;
 pub mod wire;
 
-// Floor 3: sockets, models, what lasts.
+// Floor 3: sockets, models, what lasts and what is told.
 pub mod net;
+pub mod notify;
 pub mod onnx;
 pub mod store;
 pub mod upstream;
