@@ -31,12 +31,12 @@ pub mod upstream;
 // Floor 4: the live table.
 pub mod routing;
 
-// Floor 5: shadow, change, describe.
-pub mod config;
+// Floor 5: shadow, change.
 pub mod control;
 pub mod mirror;
 
-// Floor 6: the life of one request.
+// Floor 6: the life of one request, what an operator wrote.
+pub mod config;
 pub mod proxy;
 
 // Floor 7: the operator's side.
