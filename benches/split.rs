@@ -7,7 +7,7 @@ use std::time::Duration;
 use criterion::Criterion;
 use http::HeaderMap;
 use switchback::base::Weight;
-use switchback::split::{Layout, bucket, cookie};
+use switchback::split::{Layout, cookie, hash, point};
 
 fn main() {
     let mut criterion = Criterion::default()
@@ -27,8 +27,8 @@ fn split(criterion: &mut Criterion) {
     group.bench_function("arm of a random point", |b| {
         b.iter(|| layout.arm(black_box(fastrand::u16(..10_000))));
     });
-    group.bench_function("bucket of a 16 byte key", |b| {
-        b.iter(|| bucket(black_box("fraud"), black_box(b"user-00000012345")));
+    group.bench_function("point of a 16 byte key", |b| {
+        b.iter(|| point(hash(black_box("fraud"), black_box(b"user-00000012345"))));
     });
 
     let mut headers = HeaderMap::new();
@@ -44,11 +44,11 @@ fn split(criterion: &mut Criterion) {
     group.bench_function("sticky by header", |b| {
         b.iter(|| {
             let key = black_box(&headers).get("x-user-id").unwrap();
-            layout.arm(bucket("fraud", key.as_bytes()))
+            layout.arm(point(hash("fraud", key.as_bytes())))
         });
     });
     group.bench_function("sticky by cookie", |b| {
-        b.iter(|| layout.arm(bucket("fraud", cookie(black_box(&headers), "uid").unwrap())));
+        b.iter(|| layout.arm(point(hash("fraud", cookie(black_box(&headers), "uid").unwrap()))));
     });
     group.finish();
 }

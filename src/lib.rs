@@ -16,23 +16,27 @@ pub mod split;
 pub mod stats;
 pub mod telemetry;
 
-// Floor 2: headers and bodies.
+// Floor 2: headers and bodies, how far answers are apart, what a rollout decides.
+pub mod divergence;
+pub mod rollout;
 pub mod wire;
 
-// Floor 3: sockets and models.
+// Floor 3: sockets, models, what lasts and what is told.
 pub mod net;
+pub mod notify;
 pub mod onnx;
+pub mod store;
 pub mod upstream;
 
 // Floor 4: the live table.
 pub mod routing;
 
-// Floor 5: shadow, change, describe.
-pub mod config;
+// Floor 5: shadow, change.
 pub mod control;
 pub mod mirror;
 
-// Floor 6: the life of one request.
+// Floor 6: the life of one request, what an operator wrote.
+pub mod config;
 pub mod proxy;
 
 // Floor 7: the operator's side.

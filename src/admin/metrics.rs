@@ -1,6 +1,9 @@
 //! `/metrics`: every family of the catalogue, from the merged shards and the state of now.
 
 use crate::base::FaultKind;
+use crate::divergence::Reason;
+use crate::stats::pairs::PairDrop;
+use crate::stats::sequential::Arms;
 use crate::stats::{Counter, DropReason, Merged, MirrorShard, Outcome, Snapshot, VersionShard};
 use crate::telemetry::catalog::{self, Metric};
 
@@ -118,10 +121,43 @@ fn mirrors(page: &mut Document, merged: &Merged) {
             coverage.sample(&labels, share);
         }
     });
+    pairs(page, merged);
     let mut in_flight = page.family(&catalog::MIRROR_IN_FLIGHT);
     each_mirror(merged, |labels, shard| in_flight.sample(&labels, shard.in_flight.get()));
     let mut retained = page.family(&catalog::MIRROR_RETAINED);
     each_mirror(merged, |labels, shard| retained.sample(&labels, shard.retained_bytes.get()));
+}
+
+/// Pairs of candidates, and of controls: copies that went back to stable.
+fn pairs(page: &mut Document, merged: &Merged) {
+    let kinds = [("candidate", false), ("control", true)];
+    let pick = |arms: Arms<u64>, control| if control { arms.stable } else { arms.candidate };
+    let mut compared = page.family(&catalog::PAIRS);
+    for (key, tally) in &merged.pairs {
+        let sum = tally.sum();
+        for (kind, control) in kinds {
+            let (all, diverged) = (pick(sum.compared, control), pick(sum.diverged, control));
+            compared.sample(&[&key.model, &key.to, kind, "agreed"], all - diverged);
+            compared.sample(&[&key.model, &key.to, kind, "diverged"], diverged);
+            let not_comparable = pick(sum.not_comparable, control);
+            compared.sample(&[&key.model, &key.to, kind, "not_comparable"], not_comparable);
+        }
+    }
+    let mut divergences = page.family(&catalog::DIVERGENCES);
+    for (key, tally) in &merged.pairs {
+        for (kind, control) in kinds {
+            for reason in Reason::ALL {
+                let labels = [&*key.model, &*key.to, kind, reason.as_str()];
+                divergences.sample(&labels, tally.reason(control, reason.index()));
+            }
+        }
+    }
+    let mut dropped = page.family(&catalog::PAIRS_DROPPED);
+    each_mirror(merged, |[model, to], shard| {
+        for reason in PairDrop::ALL {
+            dropped.sample(&[model, to, reason.as_str()], shard.pairs_dropped(reason));
+        }
+    });
 }
 
 fn each_mirror(merged: &Merged, mut write: impl FnMut([&str; 2], &MirrorShard)) {

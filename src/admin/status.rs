@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::base::{ModelName, VersionName};
+use crate::base::{ModelName, Role, VersionName};
+use crate::divergence::Reason;
+use crate::stats::pairs::{PairDrop, PairTally};
 use crate::stats::{DropReason, Merged, MirrorShard, Outcome, Snapshot, VersionShard};
 use crate::telemetry::rfc3339;
 
@@ -95,6 +97,26 @@ struct Mirror {
     completed: u64,
     dropped: BTreeMap<&'static str, u64>,
     coverage: Option<f64>,
+    pairs: Pairs,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Pairs {
+    candidate: PairCounts,
+    control: PairCounts,
+    dropped: BTreeMap<&'static str, u64>,
+    /// Compared pairs as a share of the requests that could have been copied.
+    coverage: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PairCounts {
+    compared: u64,
+    diverged: u64,
+    not_comparable: u64,
+    reasons: BTreeMap<&'static str, u64>,
 }
 
 impl Status {
@@ -125,7 +147,7 @@ impl Status {
 }
 
 fn version(model: &ModelName, state: VersionState, merged: &Merged) -> Version {
-    let counts = counts(model, &state.name, merged);
+    let counts = counts(model, &state.name, state.role, merged);
     Version {
         name: state.name.to_string(),
         role: state.role.as_str(),
@@ -148,11 +170,13 @@ fn version(model: &ModelName, state: VersionState, merged: &Merged) -> Version {
     }
 }
 
-/// What was counted for a version, in whatever role.
-fn counts(model: &ModelName, version: &VersionName, merged: &Merged) -> VersionShard {
+/// What was counted for a version, in whatever role; but copies count only for one that is a shadow:
+/// to any other they are no requests.
+fn counts(model: &ModelName, version: &VersionName, role: Role, merged: &Merged) -> VersionShard {
     let sum = VersionShard::default();
     for (key, shard) in &merged.versions {
-        if *key.model == *model.as_str() && *key.version == *version.as_str() {
+        let is_copy = key.role == Role::Shadow && role != Role::Shadow;
+        if !is_copy && *key.model == *model.as_str() && *key.version == *version.as_str() {
             sum.absorb(shard);
         }
     }
@@ -180,5 +204,37 @@ fn mirror(model: &ModelName, state: &MirrorState, merged: &Merged) -> Mirror {
         completed: counts.completed.get(),
         dropped: DropReason::ALL.into_iter().map(|r| (r.as_str(), counts.dropped(r))).collect(),
         coverage: counts.coverage(),
+        pairs: pairs(model, state, counts, merged),
+    }
+}
+
+fn pairs(model: &ModelName, state: &MirrorState, counts: &MirrorShard, merged: &Merged) -> Pairs {
+    let nothing = PairTally::default();
+    let tally = merged
+        .pairs
+        .iter()
+        .find(|(key, _)| *key.model == *model.as_str() && *key.to == *state.to.as_str())
+        .map_or(&nothing, |(_, tally)| tally);
+    let sum = tally.sum();
+    let reasons = |control| {
+        let counted = Reason::ALL.into_iter().map(|r| (r.as_str(), tally.reason(control, r.index())));
+        counted.filter(|(_, count)| *count > 0).collect()
+    };
+    let eligible = counts.eligible.get();
+    Pairs {
+        candidate: PairCounts {
+            compared: sum.compared.candidate,
+            diverged: sum.diverged.candidate,
+            not_comparable: sum.not_comparable.candidate,
+            reasons: reasons(false),
+        },
+        control: PairCounts {
+            compared: sum.compared.stable,
+            diverged: sum.diverged.stable,
+            not_comparable: sum.not_comparable.stable,
+            reasons: reasons(true),
+        },
+        dropped: PairDrop::ALL.into_iter().map(|r| (r.as_str(), counts.pairs_dropped(r))).collect(),
+        coverage: (eligible > 0).then(|| (sum.compared.total() as f64 / eligible as f64).min(1.0)),
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::base::{BindAddress, FaultKind, ModelName, Role, VersionName, Weight};
+use crate::divergence::Reason;
 use crate::stats::{DropReason, Observation, Outcome, Registry};
 
 mod limits;
@@ -125,6 +126,10 @@ fn busy() -> Arc<Fake> {
         mirror.sent.add(3);
         mirror.completed.add(3);
         mirror.drop_copy(DropReason::TooLarge);
+        let pairs = registry.pairs(&model, &name("v3"));
+        pairs.record(false, None, None);
+        pairs.record(false, None, Some(Reason::Numeric.index()));
+        pairs.record(true, None, None);
         registry.worker().refuse(FaultKind::NoRoute);
     }
     Arc::new(Fake { registry, ready: Mutex::new(true), asked: Mutex::default() })

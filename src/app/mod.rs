@@ -17,12 +17,14 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use self::reload::Signals;
-use self::sidecar::Running;
+use self::sidecar::{Parts, Running};
 use self::workers::{Shared, WorkerThread};
 use crate::admin::AdminServer;
-use crate::base::BindAddress;
+use crate::base::{BindAddress, ModelName};
 use crate::config::{self, Config};
 use crate::control::board::Switchboard;
+use crate::control::rollouts::{self, Setup};
+use crate::mirror::compare::{self, Books};
 use crate::net::{self, DrainSignal, Listener};
 use crate::onnx::{Engine, EngineSpec, RuntimeSource};
 use crate::stats::Registry;
@@ -75,6 +77,7 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     let engines = move |spec: &EngineSpec| Arc::new(Engine::start(spec.clone(), source.clone()));
     let board = Arc::new(Switchboard::new(config.models.clone(), engines)?);
     let registry = Arc::new(Registry::new());
+    let (queue, books, comparing) = compare::start().context("can't start the comparing thread")?;
     let (drain_signal, drain) = net::drain_pair();
     let shared = Shared {
         table: board.shared(),
@@ -83,9 +86,14 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
         downstream: config.downstream.clone(),
         access_log,
         drain,
+        queue,
     };
+    // What a rollout has made of the models comes before the first request.
+    let (rollouts, deciding) = rollouts::start(setup(path, &config, &board, &books))?;
+    let listening = addresses.clone();
+    let parts = Parts { board: board.clone(), registry, rollouts, books, listeners: listening };
     // Before the workers, so that nothing has been served when its address is in use.
-    let running = Arc::new(Running::new(path, &config, board.clone(), registry, addresses.clone()));
+    let running = Arc::new(Running::new(path, &config, parts));
     let admin = AdminServer::start(&config.admin.address, running.clone())?;
     let mut signals = Signals::new()?;
     let mut workers = start_workers(listeners, config.workers, &shared)?;
@@ -108,9 +116,41 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     if let (Some(writer), Some(_)) = (access_writer, drained) {
         writer.finish();
     }
+    if drained.is_some() {
+        comparing.join();
+    }
+    // Last: what was decided until now is written.
+    drop(deciding);
     let cut = drained.unwrap_or_default();
     tracing::info!(cut, "stopped");
     stopped
+}
+
+/// What the decider is given.
+fn setup(path: &Path, config: &Config, board: &Arc<Switchboard>, books: &Books) -> Setup {
+    let (base, books) = (path.parent().unwrap_or(Path::new("")).to_owned(), books.clone());
+    let remake = move |model: &ModelName, written: &serde_json::Value| {
+        config::parse_version(&written.to_string(), model, &base).map_err(|errors| errors.to_string())
+    };
+    Setup {
+        board: board.clone(),
+        store: config.store.clone(),
+        specs: config.rollouts.clone(),
+        config_hash: config.hash.clone(),
+        notifications: config.notifications.clone(),
+        instance: host_name(),
+        remake: Box::new(remake),
+        forget_pairs: Box::new(move |model| books.clear(model)),
+        tick: rollouts::TICK,
+    }
+}
+
+/// What this machine or pod calls itself, for those who are told of decisions.
+fn host_name() -> String {
+    let kernel = || std::fs::read_to_string("/proc/sys/kernel/hostname");
+    let name = std::env::var("HOSTNAME").or_else(|_| kernel()).unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "switchback".to_owned() } else { name.to_owned() }
 }
 
 fn start_workers(

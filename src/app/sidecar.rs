@@ -15,8 +15,12 @@ use crate::base::{BindAddress, VersionName, Weight};
 use crate::config::{self, Config};
 use crate::control::board::Switchboard;
 use crate::control::reach::Reach;
+use crate::control::rollouts::{Call, CallError, Rollouts};
+use crate::divergence::pairs::PairSpec;
+use crate::mirror::compare::Books;
+use crate::rollout::version::Actor;
 use crate::routing::spec::BackendSpec;
-use crate::routing::table::{Model, TableError, Version};
+use crate::routing::table::{Model, Version};
 use crate::stats::Registry;
 use crate::upstream::Address;
 
@@ -28,6 +32,8 @@ pub(super) struct Running {
     board: Arc<Switchboard>,
     reach: Reach,
     registry: Arc<Registry>,
+    rollouts: Rollouts,
+    books: Books,
     draining: AtomicBool,
     current: Mutex<Current>,
     /// One reload at a time.
@@ -45,14 +51,19 @@ struct Current {
     read: String,
 }
 
+/// What a running sidecar is made of.
+pub(super) struct Parts {
+    pub(super) board: Arc<Switchboard>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) rollouts: Rollouts,
+    pub(super) books: Books,
+    pub(super) listeners: Vec<(String, BindAddress)>,
+}
+
 impl Running {
-    pub(super) fn new(
-        path: &Path,
-        config: &Config,
-        board: Arc<Switchboard>,
-        registry: Arc<Registry>,
-        listeners: Vec<(String, BindAddress)>,
-    ) -> Self {
+    pub(super) fn new(path: &Path, config: &Config, parts: Parts) -> Self {
+        let Parts { board, registry, rollouts, books, listeners } = parts;
+        books.keep(kept_pairs(config));
         let named =
             |(name, address): (String, BindAddress)| ListenerState { name, address: address.to_string() };
         Self {
@@ -62,6 +73,8 @@ impl Running {
             board,
             reach: Reach::default(),
             registry,
+            rollouts,
+            books,
             draining: AtomicBool::new(false),
             current: Mutex::new(Current {
                 config: config.clone(),
@@ -109,6 +122,8 @@ impl Running {
             let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|e| e.to_string())?;
             runtime.block_on(self.board.commit(prepared)).map_err(|e| e.to_string())?;
         }
+        self.books.keep(kept_pairs(&config));
+        self.rollouts.declare(config.rollouts.clone(), &config.hash);
         let reloaded = Reloaded { hash: config.hash.clone(), changed: old.hash != config.hash };
         let mut current = self.current();
         current.config = config;
@@ -199,15 +214,17 @@ impl Sidecar for Running {
             let weight: Weight = weight.parse().map_err(|e| invalid(&e))?;
             parsed.push((version, weight));
         }
-        self.board.set_weights(model, parsed).map_err(|error| match error {
-            TableError::UnknownModel(_) => AdminError::NotFound(error.to_string()),
-            _ => AdminError::Invalid(error.to_string()),
+        let by = Actor { name: "admin".to_owned(), key: None };
+        let call = Call::Weights { model: model.to_owned(), weights: parsed, by };
+        self.rollouts.ask(call).map_err(|error| match error {
+            CallError::NotFound(_) => AdminError::NotFound(error.to_string()),
+            CallError::Invalid(_) => AdminError::Invalid(error.to_string()),
+            CallError::Refused(_) | CallError::Conflict(_) => AdminError::Conflict(error.to_string()),
+            CallError::Store(_) | CallError::Ending => AdminError::Internal(error.to_string()),
         })?;
         let table = self.board.table();
         let model = table.model(model).ok_or_else(|| AdminError::NotFound("the model is gone".to_owned()))?;
-        let now: Vec<_> = model.versions.iter().map(|v| (v.spec.name.clone(), v.spec.weight)).collect();
-        tracing::info!(model = %model.spec.name, weights = ?now, "weights set");
-        Ok(now)
+        Ok(model.versions.iter().map(|v| (v.spec.name.clone(), v.spec.weight)).collect())
     }
 
     fn reload(&self) -> Result<Reloaded, AdminError> {
@@ -236,6 +253,11 @@ impl Sidecar for Running {
     }
 }
 
+/// Which pairs may be kept, by model.
+fn kept_pairs(config: &Config) -> impl Iterator<Item = (&str, &PairSpec)> {
+    config.models.iter().map(|model| (model.name.as_str(), &model.pairs))
+}
+
 /// The first part of the configuration that differs and cannot change while running.
 fn fixed_part_changed(old: &Config, new: &Config) -> Option<&'static str> {
     let parts = [
@@ -245,6 +267,8 @@ fn fixed_part_changed(old: &Config, new: &Config) -> Option<&'static str> {
         ("workers", old.workers == new.workers),
         ("accessLog", old.access_log == new.access_log),
         ("drain", old.drain == new.drain),
+        ("store", old.store == new.store),
+        ("notifications", old.notifications == new.notifications),
         ("onnxRuntime", old.onnx_library == new.onnx_library),
     ];
     parts.into_iter().find(|(_, same)| !same).map(|(part, _)| part)

@@ -9,6 +9,7 @@ use http::{Request, Response};
 use tokio::sync::{oneshot, watch};
 use tokio::task::LocalSet;
 
+use crate::mirror::compare::Queue;
 use crate::net::{
     self, ConnectionFault, ConnectionInfo, ConnectionWatch, DownstreamSpec, Drain, Handler, IncomingBody,
     Listener, Refusal,
@@ -30,6 +31,7 @@ pub(super) struct Shared {
     pub(super) downstream: DownstreamSpec,
     pub(super) access_log: Option<AccessLog>,
     pub(super) drain: Drain,
+    pub(super) queue: Queue,
 }
 
 /// A worker's thread.
@@ -77,7 +79,7 @@ fn run(listeners: Vec<Listener>, shared: Shared) -> anyhow::Result<usize> {
 }
 
 async fn serve(listeners: Vec<Listener>, shared: Shared) -> anyhow::Result<usize> {
-    let worker = Worker::new(shared.table, shared.registry, shared.access_log);
+    let worker = Worker::new(shared.table, shared.registry, shared.access_log, shared.queue);
     let downstream = Rc::new(shared.downstream);
     let follow = tokio::task::spawn_local(follow(worker.clone(), shared.changes));
     // On tasks of their own: what a `LocalSet` is blocked on is polled at every turn, and a turn is

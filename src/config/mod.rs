@@ -5,7 +5,11 @@
 //! `switchback check` shows all of them, each with its place and its fix.
 
 mod build;
+mod choice;
+mod either;
 mod load;
+mod measure;
+mod places;
 mod problem;
 mod raw;
 mod read;
@@ -16,7 +20,7 @@ mod text;
 mod tree;
 mod url;
 
-pub use load::{load, parse};
+pub use load::{load, parse, parse_policy, parse_version};
 pub use problem::{ConfigErrors, Problem, Severity};
 pub use schema::schema;
-pub use spec::{AccessLogSpec, AdminSpec, Config, DrainSpec};
+pub use spec::{AccessLogSpec, AdminRole, AdminSpec, AdminToken, Config, DrainSpec};

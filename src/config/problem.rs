@@ -1,6 +1,7 @@
 //! Mistakes of a configuration: where each is, what is wrong and what to write instead.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -127,12 +128,20 @@ pub(super) struct Report {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     omitted: usize,
+    /// Sections with a key that is not known: what they lack may be what it stands for.
+    unclear: HashSet<String>,
 }
 
 impl Report {
     /// No mistakes in `file` yet.
     pub(super) fn new(file: &str) -> Self {
-        Self { file: file.into(), problems: Vec::new(), warnings: Vec::new(), omitted: 0 }
+        Self {
+            file: file.into(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+            omitted: 0,
+            unclear: HashSet::new(),
+        }
     }
 
     /// Notes a mistake.
@@ -145,11 +154,40 @@ impl Report {
         }
     }
 
+    /// Notes that `section` has a key that is not known, which is reported as a mistake of its own.
+    pub(super) fn note_unknown_key(&mut self, section: &At) {
+        self.unclear.insert(section.path.clone());
+    }
+
+    /// Whether `section` has a key that is not known.
+    pub(super) fn has_unknown_key(&self, section: &At) -> bool {
+        self.unclear.contains(&section.path)
+    }
+
+    /// Whether there is a mistake at `path` or below it.
+    pub(super) fn has_mistakes_below(&self, path: &str) -> bool {
+        let below = |found: &Problem| {
+            found.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        self.problems.iter().any(below)
+    }
+
     /// Notes what may not be meant.
     pub(super) fn warn(&mut self, at: &At, message: impl Into<String>, fix: impl Into<String>) {
         if self.warnings.len() < MOST {
             let problem = self.problem(Severity::Warning, at, message.into(), fix.into());
             self.warnings.push(problem);
+        }
+    }
+
+    /// Makes mistakes of what was only warned about, where there is nobody to be warned.
+    pub(super) fn promote_warnings(&mut self) {
+        for warning in std::mem::take(&mut self.warnings) {
+            if self.problems.len() < MOST {
+                self.problems.push(Problem { severity: Severity::Error, ..warning });
+            } else {
+                self.omitted += 1;
+            }
         }
     }
 

@@ -82,11 +82,11 @@ pub(super) struct Keys<'n> {
 
 impl<'n> Keys<'n> {
     /// The keys in `node`, once all of them are known ones.
-    pub(super) fn open(node: &'n Node, at: &At, known: &[String], report: &mut Report) -> Option<Self> {
+    pub(super) fn open(node: &'n Node, section: &At, known: &[String], report: &mut Report) -> Option<Self> {
         let Kind::Map(entries) = &node.kind else {
             let known = known.first().map_or("name", String::as_str);
             report.wrong(
-                at,
+                section,
                 format!("expected a mapping, found {}", found(node)),
                 format!("write keys such as \"{known}:\" below it"),
             );
@@ -95,7 +95,7 @@ impl<'n> Keys<'n> {
         let mut misspelt = Vec::new();
         for entry in entries {
             if !known.contains(&entry.key) {
-                let at = place(at.path_of(&entry.key), entry.mark, &entry.value);
+                let at = place(section.path_of(&entry.key), entry.mark, &entry.value);
                 let list = known.join(", ");
                 let fix = match nearest(&entry.key, known) {
                     Some(near) => {
@@ -105,9 +105,10 @@ impl<'n> Keys<'n> {
                     None => format!("remove it; known here: {list}"),
                 };
                 report.wrong(&at, format!("there is no key {:?}", short(&entry.key)), fix);
+                report.note_unknown_key(section);
             }
         }
-        Some(Self { entries, at: at.clone(), misspelt })
+        Some(Self { entries, at: section.clone(), misspelt })
     }
 
     /// The value of `key`.
@@ -308,17 +309,26 @@ macro_rules! section {
         #[derive(Debug, Clone, schemars::JsonSchema)]
         #[schemars(rename_all = "camelCase", deny_unknown_fields)]
         $(#[$meta])*
-        pub(super) struct $name {
+        pub(in crate::config) struct $name {
             #[schemars(skip)]
             #[allow(dead_code, reason = "not every section reports about itself")]
-            pub at: At,
-            $( $(#[$required_meta])* pub $required: Field<$required_type>, )*
-            $( $(#[$optional_meta])* #[schemars(default)] pub $optional: Field<$optional_type>, )*
+            pub at: $crate::config::problem::At,
+            $( $(#[$required_meta])* pub $required: $crate::config::read::Field<$required_type>, )*
+            $(
+                $(#[$optional_meta])* #[schemars(default)]
+                pub $optional: $crate::config::read::Field<$optional_type>,
+            )*
         }
 
-        impl Read for $name {
-            fn read(node: &Node, at: &At, report: &mut Report) -> Option<Self> {
+        impl $crate::config::read::Read for $name {
+            fn read(
+                node: &$crate::config::tree::Node,
+                at: &$crate::config::problem::At,
+                report: &mut $crate::config::problem::Report,
+            ) -> Option<Self> {
+                use $crate::config::read::{Keys, camel};
                 let known = [$( camel(stringify!($required)), )* $( camel(stringify!($optional)), )*];
+                #[allow(unused_variables, reason = "a section without keys reads none")]
                 let keys = Keys::open(node, at, &known, report)?;
                 Some(Self {
                     at: at.clone(),

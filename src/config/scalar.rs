@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::base::{Role, Weight};
-use crate::upstream::Protocol;
+use crate::base::Weight;
 
 use super::problem::{At, Report};
 use super::read::{Read, boolean, found};
@@ -30,7 +29,7 @@ pub(super) fn scalar<'n>(
 }
 
 /// Decimal digits without a leading zero, which some YAML readers take for octal.
-fn decimal(text: &str) -> Option<u64> {
+pub(super) fn decimal(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let octal = text.len() > 1 && text.starts_with('0');
     if digits && !octal { text.parse().ok() } else { None }
@@ -207,6 +206,13 @@ impl<const MIN: u64, const MAX: u64> JsonSchema for Time<MIN, MAX> {
     }
 }
 
+/// A fraction such as `0.3` as the percentage that was meant, to a ten-thousandth of a percent.
+pub(super) fn percentage(text: &str) -> Option<String> {
+    let digits = text.strip_prefix("0.").is_some_and(|part| part.bytes().all(|b| b.is_ascii_digit()));
+    let fraction = text.parse::<f64>().ok().filter(|_| digits)?;
+    Some(format!("{}%", (fraction * 1e6).round() / 1e4))
+}
+
 /// A share of traffic, such as `5%` or `25bp`; above zero where `POSITIVE`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Share<const POSITIVE: bool>(pub Weight);
@@ -214,7 +220,8 @@ pub(super) struct Share<const POSITIVE: bool>(pub Weight);
 impl<const POSITIVE: bool> Read for Share<POSITIVE> {
     fn read(node: &Node, at: &At, report: &mut Report) -> Option<Self> {
         let (text, _) = scalar(node, at, "a share such as \"5%\"", report)?;
-        let noun = if POSITIVE { "share" } else { "weight" };
+        // A weight is a share that is called as its key calls it.
+        let noun = if at.path.ends_with("eight") { "weight" } else { "share" };
         match text.parse::<Weight>() {
             Ok(Weight::ZERO) if POSITIVE => {
                 report.wrong(at, "the share is zero", "write more than \"0%\", or remove the section");
@@ -225,9 +232,11 @@ impl<const POSITIVE: bool> Read for Share<POSITIVE> {
                 report.wrong(at, message, "write at most \"100%\" or \"10000bp\"");
             }
             Err(crate::base::WeightError::Syntax(_)) => {
-                let fix = match decimal(text).filter(|n| *n <= 100) {
-                    Some(n) => format!("write \"{n}%\" or \"{n}bp\""),
-                    None => {
+                let percentage = percentage(text).filter(|p| p.parse::<Weight>().is_ok());
+                let fix = match (decimal(text).filter(|n| *n <= 100), percentage) {
+                    (Some(n), _) => format!("write \"{n}%\" or \"{n}bp\""),
+                    (None, Some(percentage)) => format!("write {percentage:?}"),
+                    (None, None) => {
                         "write a percentage such as \"5%\" or \"0.25%\", or basis points such as \"25bp\""
                             .to_owned()
                     }
@@ -279,48 +288,6 @@ impl JsonSchema for Flag {
         json_schema!({ "type": "boolean" })
     }
 }
-
-/// One of a few words.
-macro_rules! choice {
-    ($type:ty, $schema:literal, $noun:literal, $($word:literal => $value:expr),+ $(,)?) => {
-        impl Read for Choice<$type> {
-            fn read(node: &Node, at: &At, report: &mut Report) -> Option<Self> {
-                let (text, _) = scalar(node, at, concat!("a ", $noun), report)?;
-                match text {
-                    $( $word => Some(Self($value)), )+
-                    _ => {
-                        let words = [$($word),+].join(", ");
-                        let message = format!("{} is not a {}", found(node), $noun);
-                        report.wrong(at, message, format!("write one of: {words}"));
-                        None
-                    }
-                }
-            }
-        }
-
-        impl JsonSchema for Choice<$type> {
-            fn inline_schema() -> bool {
-                true
-            }
-            fn schema_name() -> Cow<'static, str> {
-                $schema.into()
-            }
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "enum": [$($word),+] })
-            }
-        }
-    };
-}
-
-/// A value written as one of a few words.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Choice<T>(pub T);
-
-choice! { Protocol, "Protocol", "protocol",
-"auto" => Protocol::Auto, "http1" => Protocol::Http1, "http2" => Protocol::Http2 }
-choice! { Role, "Role", "role",
-"stable" => Role::Stable, "canary" => Role::Canary, "shadow" => Role::Shadow,
-"standby" => Role::Standby, "retired" => Role::Retired }
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::{BindAddress, Weight};
+use crate::control::rollouts::spec::RolloutSpec;
 use crate::net::{DownstreamSpec, ListenerSpec};
+use crate::notify::{NotifySpec, Secret};
 use crate::routing::spec::ModelSpec;
 
 use super::problem::Problem;
@@ -29,6 +31,12 @@ pub struct Config {
     pub onnx_library: Option<PathBuf>,
     /// What clients call; never empty, names unique.
     pub models: Vec<ModelSpec>,
+    /// How models move to other versions: at most one for each model, in the order of `models`.
+    pub rollouts: Vec<RolloutSpec>,
+    /// Who is told what happens; names unique.
+    pub notifications: Vec<NotifySpec>,
+    /// SQLite file in which rollouts last; without it they are kept in memory.
+    pub store: Option<PathBuf>,
     /// XXH3 (128 bit) of the text as 32 hexadecimal digits, what `xxh128sum FILE` prints: the same
     /// text has the same hash on every machine and in every release.
     pub hash: String,
@@ -41,6 +49,39 @@ pub struct Config {
 pub struct AdminSpec {
     /// Where it listens.
     pub address: BindAddress,
+    /// Who may ask; names and secrets unique. Empty: whoever reaches it on this machine may do
+    /// everything.
+    pub tokens: Vec<AdminToken>,
+}
+
+/// A bearer token of the admin API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminToken {
+    /// Whose it is, for logs and the history of rollouts.
+    pub name: String,
+    /// What it opens.
+    pub role: AdminRole,
+    /// The token; at least 16 bytes that fit in a header (RFC 6750 section 2.1).
+    pub secret: Secret,
+}
+
+/// What somebody may do over the admin API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AdminRole {
+    /// Look at everything.
+    Read,
+    /// Look at everything and change it.
+    Operate,
+}
+
+impl AdminRole {
+    /// The role as it stands in the configuration and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Operate => "operate",
+        }
+    }
 }
 
 /// The access log.

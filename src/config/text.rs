@@ -78,6 +78,41 @@ texts! {
     /// Where to listen.
     AddressText(BindAddress), "an address such as \"127.0.0.1:8080\"", address,
         { "examples": ["127.0.0.1:8080", "[::1]:8080", "unix:/run/switchback.sock"] };
+    /// Name of something that only Switchback knows: a check, a gate, a token, a receiver of news.
+    NameText(String), "a name", |t| ModelName::new(t).map(|n| n.to_string()).map_err(|_| not_a_name(t)),
+        { "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$" };
+    /// Name of an environment variable (POSIX, section 8.1).
+    EnvironmentText(String), "the name of an environment variable",
+        |t| {
+            let first = t.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+            match first && t.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+                true => Ok(t.to_owned()),
+                false => Err((
+                    format!("{:?} is not the name of an environment variable", short(t)),
+                    "use letters, digits and '_', without `$`".into(),
+                )),
+            }
+        },
+        { "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" };
+    /// Where something is posted: a URL with a path, and perhaps a query.
+    WebhookUrlText(String), "a URL such as \"https://hooks.example/gate\"",
+        |t| url::web(t, true), { "pattern": "^https?://[^/?#@]+(/[^#]*)?$" };
+    /// Where an API is: a URL with or without a path, without a query.
+    BaseUrlText(String), "a URL such as \"https://alerts.example\"",
+        |t| url::web(t, false), { "pattern": "^https?://[^/?#@]+(/[^?#]*)?$" };
+    /// A repository at GitHub.
+    RepositoryText(String), "a repository such as \"acme/models\"",
+        |t| {
+            let plain = |part: &str| {
+                let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+                (1..=100).contains(&part.len()) && part.bytes().all(known) && !matches!(part, "." | "..")
+            };
+            match t.split_once('/') {
+                Some((owner, name)) if plain(owner) && plain(name) => Ok(t.to_owned()),
+                _ => Err((format!("{:?} is not a repository", short(t)), "write OWNER/NAME, without host".into())),
+            }
+        },
+        { "pattern": "^[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}$" };
     /// A model server's URL.
     UrlText(Url), "a URL such as \"http://127.0.0.1:9001\"", url::parse,
         { "pattern": "^(https?://[^/?#@]+|unix:/.+)$",
@@ -124,6 +159,20 @@ texts! {
     /// JSON pointer (RFC 6901) to a value inside the body.
     PointerText(String), "a JSON pointer such as \"/user\"", pointer,
         { "pattern": "^(/([^/~]|~[01])*)+$", "examples": ["/user", "/inputs/0/name"] };
+    /// JSON pointer (RFC 6901) in which `*` stands for any one key or index.
+    PatternText(String), "a JSON pointer such as \"/user\"", pointer,
+        { "pattern": "^(/([^/~]|~[01])*)+$", "examples": ["/user", "/inputs/*/data"] };
+    /// Name of an output, or with `/` in front a JSON pointer as in [`PatternText`].
+    OutputText(String), "an output such as \"probabilities\" or \"/score\"",
+        |t| match t.starts_with('/') {
+            true => pointer(t),
+            false if t.chars().any(char::is_control) || t.len() > 255 => Err((
+                format!("{:?} is not the name of an output", short(t)),
+                "write at most 255 bytes without control characters".into(),
+            )),
+            false => Ok(t.to_owned()),
+        },
+        { "minLength": 1, "examples": ["probabilities", "/score"] };
     /// Host of requests, perhaps with `*.` in front.
     HostPatternText(String), "a host such as \"fraud.example\"",
         |t| match url::is_host(t.strip_prefix("*.").unwrap_or(t)) {

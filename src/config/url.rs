@@ -1,4 +1,5 @@
-//! Where a model server is: `http://host:port`, `https://host:port` or `unix:/path`.
+//! Where a model server is: `http://host:port`, `https://host:port` or `unix:/path`; and where
+//! something is posted or asked: `http://` or `https://` with a path.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -83,6 +84,43 @@ pub(super) fn parse(text: &str) -> Result<Url, Refusal> {
     Ok(Url { address: Address::Tcp { host, port }, authority: authority.to_owned(), tls })
 }
 
+/// Checks a URL of the web; without `query` it must have none, and `/` at its end is dropped.
+///
+/// # Errors
+/// What is wrong with it and what to write. Its path is not shown: it may be a secret.
+pub(super) fn web(text: &str, query: bool) -> Result<String, Refusal> {
+    let refuse = |what: &str, fix: &str| Err((format!("the URL {what}"), fix.to_owned()));
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return refuse("has no scheme", "start it with \"https://\" or \"http://\"");
+    };
+    if !matches!(scheme, "http" | "https") {
+        return refuse("has a scheme that is not known", "start it with \"https://\" or \"http://\"");
+    }
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
+    if authority.contains('@') {
+        return refuse("has a user in it", "remove it and the `@`");
+    }
+    let host_and_port = split_authority(authority).filter(|(host, _)| is_host(host));
+    if host_and_port.is_none_or(|(_, written)| written.is_some_and(|text| port(text).is_none())) {
+        return refuse(
+            "has no valid host and port",
+            "write \"https://HOST/PATH\" or \"https://HOST:PORT/PATH\"",
+        );
+    }
+    if path.contains('#') || path.starts_with('?') || !path.bytes().all(|b| b.is_ascii_graphic()) {
+        return refuse(
+            "has a path that is none",
+            "leave out the fragment, and write other characters as %XX",
+        );
+    }
+    match query {
+        true => Ok(text.to_owned()),
+        false if path.contains('?') => refuse("has a query", "leave it out"),
+        false => Ok(text.trim_end_matches('/').to_owned()),
+    }
+}
+
 /// Host (IPv6 in brackets) and port of `host[:port]`.
 pub(super) fn split_authority(text: &str) -> Option<(&str, Option<&str>)> {
     let after_brackets = text.rfind(']').unwrap_or(0);
@@ -137,9 +175,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn urls_of_the_web_have_a_host_and_perhaps_a_path() {
+        for good in ["https://h", "http://h:8080/a/b?c=d", "https://[::1]:1/"] {
+            assert_eq!(web(good, true).as_deref(), Ok(good));
+        }
+        assert_eq!(web("https://h/api/v3//", false).as_deref(), Ok("https://h/api/v3"));
+        for bad in [
+            "h/a",
+            "ftp://h",
+            "https://u:p@h/a",
+            "https://",
+            "https://h:0/",
+            "https://h/a#b",
+            "https://h/a b",
+            "https://h?a",
+        ] {
+            assert!(web(bad, true).is_err(), "{bad}");
+        }
+        assert!(web("https://h/a?b", false).is_err());
+        assert!(!format!("{:?}", web("slack://h/T0/s3cret", true)).contains("s3cret"));
+    }
+
     proptest! {
         #[test]
         fn no_text_makes_the_reader_panic(text in "(unix:|http://|https://)?\\PC{0,30}") {
+            let _ = (web(&text, true), web(&text, false));
             if let Ok(url) = parse(&text) {
                 prop_assert!(!url.authority.is_empty());
             }

@@ -1,7 +1,8 @@
 //! The switchboard: every change of the table goes through here, whole or not at all.
 //!
-//! Weights that an operator set while running stay over a reload of the configuration, unless the
-//! file's own weights of that model changed: then the file is newer, and wins.
+//! What was changed while running lies over the configuration as an [`Overlay`] per model. Weights
+//! that an operator set stay over a reload, unless the file's own weights of that model changed:
+//! then the file is newer, and wins. What a rollout has made of a model stays in any case.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::base::{ModelName, VersionName, Weight};
 use crate::onnx::{Engine, EngineSpec};
+use crate::routing::overlay::Overlay;
 use crate::routing::spec::{BackendSpec, ModelSpec};
 use crate::routing::table::{RoutingTable, SharedTable, TableError};
 
@@ -28,19 +30,28 @@ pub struct Switchboard {
 struct State {
     /// What the configuration says.
     declared: Vec<ModelSpec>,
-    /// Weights set while running, by model.
-    set: HashMap<ModelName, Vec<(VersionName, Weight)>>,
+    /// What was changed while running, by model.
+    overlays: Overlays,
 }
+
+type Overlays = HashMap<ModelName, Overlay>;
 
 /// A table that is built but not yet in place.
 pub struct Prepared {
     table: RoutingTable,
-    declared: Vec<ModelSpec>,
-    set: HashMap<ModelName, Vec<(VersionName, Weight)>>,
+    change: Change,
     /// In-process models that are new in it.
     fresh: Vec<Arc<Engine>>,
     /// Those among them that the live table has too, unavailable.
     retried: Vec<EngineSpec>,
+}
+
+/// What a prepared table changes.
+enum Change {
+    /// What the configuration declares.
+    Declared(Vec<ModelSpec>),
+    /// What lies over it for one model.
+    Overlay(ModelName, Box<Overlay>),
 }
 
 /// Why a change was refused. Nothing was changed.
@@ -68,11 +79,11 @@ impl Switchboard {
         models: Vec<ModelSpec>,
         engines: impl Fn(&EngineSpec) -> Arc<Engine> + Send + Sync + 'static,
     ) -> Result<Self, TableError> {
-        let table = RoutingTable::build(&models, None, &engines)?;
+        let table = RoutingTable::build(&models, |_| None, None, &engines)?;
         let (changed, _) = watch::channel(table.generation);
         Ok(Self {
             table: Arc::new(ArcSwap::from_pointee(table)),
-            state: Mutex::new(State { declared: models, set: HashMap::new() }),
+            state: Mutex::new(State { declared: models, overlays: HashMap::new() }),
             engines: Box::new(engines),
             changed,
         })
@@ -98,13 +109,47 @@ impl Switchboard {
     /// # Errors
     /// [`TableError`]; nothing is changed then.
     pub fn set_weights(&self, model: &str, weights: Vec<(VersionName, Weight)>) -> Result<(), TableError> {
+        let mut overlay = self.overlay(model).unwrap_or_default();
+        overlay.weights = weights;
+        self.set_overlay(model, overlay)
+    }
+
+    /// What was changed of `model` while running, if anything was.
+    pub fn overlay(&self, model: &str) -> Option<Overlay> {
+        self.state().overlays.iter().find(|(name, _)| name.as_str() == model).map(|(_, o)| o.clone())
+    }
+
+    /// What the configuration declares of `model`.
+    pub fn declared(&self, model: &str) -> Option<ModelSpec> {
+        self.state().declared.iter().find(|m| m.name.as_str() == model).cloned()
+    }
+
+    /// Lays `overlay` over what the configuration says of `model`: one store, no I/O. Every version
+    /// of it must be served already; see [`Switchboard::admit`]. In place on return.
+    ///
+    /// # Errors
+    /// [`TableError`]; nothing is changed then.
+    pub fn set_overlay(&self, model: &str, overlay: Overlay) -> Result<(), TableError> {
         let mut state = self.state();
-        let table = self.table.load().with_weights(model, &weights)?;
-        if let Some(model) = table.model(model) {
-            state.set.insert(model.spec.name.clone(), weights);
-        }
+        let declared = state.declared.iter().find(|m| m.name.as_str() == model);
+        let declared = declared.ok_or_else(|| TableError::UnknownModel(model.to_owned()))?;
+        let table = self.table.load().with_overlay(declared, &overlay)?;
+        let name = declared.name.clone();
+        state.overlays.insert(name, overlay);
         self.put(table);
         Ok(())
+    }
+
+    /// Builds the table with `overlay` on `model`, whose versions may be new: in-process models
+    /// start to load. Hand it to [`Switchboard::commit`].
+    ///
+    /// # Errors
+    /// [`ChangeError::Table`].
+    pub fn admit(&self, model: &str, overlay: Overlay) -> Result<Prepared, ChangeError> {
+        let state = self.state();
+        let declared = state.declared.iter().find(|m| m.name.as_str() == model);
+        let name = declared.ok_or_else(|| TableError::UnknownModel(model.to_owned()))?.name.clone();
+        self.build(&state, Change::Overlay(name, Box::new(overlay)), &[])
     }
 
     /// Builds the table that `models` declare, beside the live one. In-process models that are new
@@ -113,37 +158,23 @@ impl Switchboard {
     /// # Errors
     /// [`ChangeError::Table`].
     pub fn prepare(&self, models: Vec<ModelSpec>) -> Result<Prepared, ChangeError> {
-        self.build(&self.state(), models, &[])
+        self.build(&self.state(), Change::Declared(models), &[])
     }
 
-    /// Builds what `models` declare upon the live table, with the in-process models of `loaded`
+    /// Builds the table after `change` upon the live one, with the in-process models of `loaded`
     /// where they fit.
-    fn build(
-        &self,
-        state: &State,
-        models: Vec<ModelSpec>,
-        loaded: &[Arc<Engine>],
-    ) -> Result<Prepared, ChangeError> {
+    fn build(&self, state: &State, change: Change, loaded: &[Arc<Engine>]) -> Result<Prepared, ChangeError> {
         let live = self.table.load();
+        let next = state.after(&change);
         let mut fresh = Vec::new();
-        let mut table = RoutingTable::build(&models, Some(&live), |spec| {
+        let overlay = |name: &ModelName| next.overlays.get(name);
+        let table = RoutingTable::build(&next.declared, overlay, Some(&live), |spec| {
             let same = loaded.iter().find(|engine| engine.spec() == spec);
             let engine = same.cloned().unwrap_or_else(|| (self.engines)(spec));
             fresh.push(engine.clone());
             engine
         })?;
-        let retried = lost(&live);
-        let mut set = HashMap::new();
-        for (name, weights) in &state.set {
-            let same = |specs: &[ModelSpec]| specs.iter().find(|m| m.name == *name).map(declared_weights);
-            if same(&models).is_some() && same(&models) == same(&state.declared) {
-                let generation = table.generation;
-                table = table.with_weights(name.as_str(), weights)?;
-                table.generation = generation;
-                set.insert(name.clone(), weights.clone());
-            }
-        }
-        Ok(Prepared { table, declared: models, set, fresh, retried })
+        Ok(Prepared { table, change, fresh, retried: lost(&live) })
     }
 
     /// Whether an in-process model could not be loaded, so that building the table anew is worth
@@ -176,11 +207,21 @@ impl Switchboard {
             }
             let mut state = self.state();
             if self.table.load().generation + 1 == prepared.table.generation {
-                *state = State { declared: prepared.declared, set: prepared.set };
+                *state = state.after(&prepared.change);
                 self.put(prepared.table);
                 return Ok(());
             }
-            prepared = self.build(&state, prepared.declared, &prepared.fresh)?;
+            prepared = self.build(&state, prepared.change, &prepared.fresh)?;
+        }
+    }
+
+    /// Puts a prepared table in place at once, with what is still being loaded: for the start of the
+    /// process, when nothing is served yet. Where another change came in between it is dropped.
+    pub fn put_at_once(&self, prepared: Prepared) {
+        let mut state = self.state();
+        if self.table.load().generation + 1 == prepared.table.generation {
+            *state = state.after(&prepared.change);
+            self.put(prepared.table);
         }
     }
 
@@ -193,6 +234,33 @@ impl Switchboard {
     fn state(&self) -> MutexGuard<'_, State> {
         // The state is replaced whole, so a panic elsewhere can't have left it half-written.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// How things are declared and overlaid after `change`.
+    fn after(&self, change: &Change) -> Self {
+        match change {
+            Change::Declared(models) => {
+                let kept = self.overlays.iter().filter(|(name, overlay)| self.is_kept(name, overlay, models));
+                let overlays = kept.map(|(name, overlay)| (name.clone(), overlay.clone())).collect();
+                Self { declared: models.clone(), overlays }
+            }
+            Change::Overlay(name, overlay) => {
+                let mut overlays = self.overlays.clone();
+                overlays.insert(name.clone(), Overlay::clone(overlay));
+                Self { declared: self.declared.clone(), overlays }
+            }
+        }
+    }
+
+    /// Whether an overlay stays when the configuration becomes `models`.
+    fn is_kept(&self, name: &ModelName, overlay: &Overlay, models: &[ModelSpec]) -> bool {
+        let weights = |specs: &[ModelSpec]| specs.iter().find(|m| m.name == *name).map(declared_weights);
+        match weights(models) {
+            None => false,
+            new => overlay.is_owned() || new == weights(&self.declared),
+        }
     }
 }
 

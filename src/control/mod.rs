@@ -1,7 +1,8 @@
 //! Changing what is live: weights, configuration, and knowing what is ready.
 //!
 //! [`board`] makes new tables and puts them in place, one store each; [`reach`] asks the upstreams
-//! whether they are there. Both belong to the control thread.
+//! whether they are there; [`rollouts`] decides how models move from one version to the next.
 
 pub mod board;
 pub mod reach;
+pub mod rollouts;

@@ -8,6 +8,8 @@
 //! - [`peek`] reads a request body ahead just as far as routing needs it.
 //! - [`tensor`] is what models take and give; [`v2_json`] and [`v1`] are its JSON forms.
 
+pub mod answer;
+pub mod content;
 pub mod json_data;
 pub mod json_scan;
 pub mod path;

@@ -3,9 +3,13 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use http::request;
 use smallvec::SmallVec;
 
-use crate::routing::local::{LocalMirror, LocalModel};
+use super::compare::Queue;
+use super::pair::Pairing;
+use super::taken::Asked;
+use crate::routing::local::{LocalMirror, LocalModel, LocalVersion};
 use crate::stats::DropReason;
 
 /// The copies one request was granted; nearly always none or one.
@@ -16,17 +20,25 @@ pub type Grants = SmallVec<[Grant; 1]>;
 pub struct Grant {
     mirror: Rc<LocalMirror>,
     bytes: usize,
+    /// Where a control copy goes: back to stable.
+    control: Option<Rc<LocalVersion>>,
+    /// What brings its answer together with the primary's.
+    pairing: Option<Rc<Pairing>>,
     /// What is counted when the grant is dropped; `None` once the copy was answered.
     reason: Cell<Option<DropReason>>,
 }
 
-/// Draws a copy of one request for each mirror of `model`.
+/// Draws a copy of one request for each mirror of `model`. A rollout's mirror copies only what stable
+/// answers (`is_stable`): it has nothing to compare other answers with.
 ///
 /// `live` is how many live requests this worker has under way; `draw` gives a point 0..10 000 and
-/// is asked once per mirror.
-pub fn grant(model: &LocalModel, live: usize, mut draw: impl FnMut() -> u16) -> Grants {
+/// is asked once per mirror, and once more for a copy that may be a control.
+pub fn grant(model: &LocalModel, is_stable: bool, live: usize, mut draw: impl FnMut() -> u16) -> Grants {
     let mut grants = Grants::new();
     for mirror in &model.mirrors {
+        if mirror.trial.is_some() && !is_stable {
+            continue;
+        }
         mirror.shard.eligible.add(1);
         if draw() >= mirror.spec.sample.basis_points() {
             continue;
@@ -41,18 +53,50 @@ pub fn grant(model: &LocalModel, live: usize, mut draw: impl FnMut() -> u16) -> 
         };
         match refused {
             Some(reason) => mirror.shard.drop_copy(reason),
-            None => grants.push(Grant::new(mirror.clone())),
+            None => {
+                let control = mirror.control.as_ref();
+                let control = control.filter(|_| draw() < mirror.spec.noise_control.basis_points());
+                grants.push(Grant::new(mirror.clone(), control.cloned()));
+            }
         }
     }
     grants
 }
 
 impl Grant {
-    fn new(mirror: Rc<LocalMirror>) -> Self {
+    fn new(mirror: Rc<LocalMirror>, control: Option<Rc<LocalVersion>>) -> Self {
         let load = &mirror.load;
         load.in_flight.set(load.in_flight.get() + 1);
         mirror.shard.in_flight.add(1);
-        Self { mirror, bytes: 0, reason: Cell::new(Some(DropReason::RequestIncomplete)) }
+        let reason = Cell::new(Some(DropReason::RequestIncomplete));
+        Self { mirror, bytes: 0, control, pairing: None, reason }
+    }
+
+    /// The version that the copy goes to.
+    pub fn target(&self) -> &Rc<LocalVersion> {
+        self.control.as_ref().unwrap_or(&self.mirror.target)
+    }
+
+    /// Has the copy's answer compared with the primary's, where the mirror compares. The handle is
+    /// for the primary's side.
+    pub fn pair(
+        &mut self,
+        model: &Rc<LocalModel>,
+        head: &request::Parts,
+        queue: &Queue,
+        segment: Option<usize>,
+    ) -> Option<Rc<Pairing>> {
+        self.mirror.spec.compare.as_ref()?;
+        let control = self.control.is_some();
+        let (model, mirror, queue) = (model.clone(), self.mirror.clone(), queue.clone());
+        let pairing = Pairing::new(model, mirror, control, queue, Asked::of(head), segment);
+        self.pairing = Some(pairing.clone());
+        Some(pairing)
+    }
+
+    /// What brings its answer together with the primary's, if anything does.
+    pub fn pairing(&self) -> Option<&Rc<Pairing>> {
+        self.pairing.as_ref()
     }
 
     /// The mirror it is a copy for.

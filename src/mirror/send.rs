@@ -10,6 +10,7 @@ use http_body_util::BodyExt as _;
 use tokio::task::AbortHandle;
 
 use super::budget::Grant;
+use super::pair::Side;
 use crate::base::{Fault, FaultKind};
 use crate::routing::body::bare;
 use crate::routing::call;
@@ -17,6 +18,7 @@ use crate::routing::local::{LocalVersion, MirrorLoad};
 use crate::stats::{DropReason, Observation, Outcome};
 use crate::wire::body::{Captured, Source};
 use crate::wire::grpc;
+use crate::wire::rewrite::Edited;
 
 /// Names the version on a copy, so that a model server can tell it from a live request.
 const SHADOW: HeaderName = HeaderName::from_static("x-switchback-shadow");
@@ -77,6 +79,9 @@ impl Copy {
         for grant in grants {
             left -= 1;
             grant.expect(DropReason::PrimaryCancelled);
+            if let Some(pairing) = grant.pairing() {
+                pairing.asked(body);
+            }
             let mine = if left == 0 { copy.take() } else { copy.clone() };
             let Some(mine) = mine.filter(|_| !cut.done.get()) else { continue };
             // The runtime moves a task's future several times: cheaper in a box.
@@ -103,7 +108,7 @@ impl Copy {
 /// the shadow's connection or resets its stream, and the grant counts the reason.
 async fn deliver(copy: Copy, grant: Grant, body: Captured) {
     let mirror = grant.mirror().clone();
-    let target = mirror.target.clone();
+    let target = grant.target().clone();
     let head = copy.head(&target, &mirror.spec.drop_headers);
     mirror.shard.sent.add(1);
     let mut answer = Answer::new(target, body.len(), grpc::is_grpc(&head.headers));
@@ -111,13 +116,26 @@ async fn deliver(copy: Copy, grant: Grant, body: Captured) {
         let body = bare(Source::replay(body));
         let called = call::call(&answer.target, head, body).await.map_err(|failed| failed.fault)?;
         answer.head(&called.response);
-        let mut body = called.response.into_body();
-        while let Some(frame) = body.frame().await {
-            let read = answer.frame(&frame?);
-            pace(&mirror.load, read).await;
-            if body.is_end_stream() {
-                break;
+        let (mut head, body) = called.response.into_parts();
+        // Names are put back as for a client, so that what is compared differs by the model alone.
+        let editor = called.restore.and_then(|restore| restore.response(&mut head));
+        let mut leg = grant.pairing().map(|pairing| {
+            let (status, grpc) = (answer.status, answer.grpc);
+            pairing.clone().leg(Side::Shadow, status, grpc, &head.headers, answer.started)
+        });
+        let mut body = Edited::new(body, editor);
+        while !body.is_end_stream()
+            && let Some(frame) = body.frame().await
+        {
+            let frame = frame?;
+            if let (Some(leg), Some(chunk)) = (&mut leg, frame.data_ref()) {
+                leg.data(chunk);
             }
+            let read = answer.frame(&frame);
+            pace(&mirror.load, read).await;
+        }
+        if let Some(leg) = &mut leg {
+            leg.end(answer.grpc);
         }
         Ok::<(), Fault>(())
     };

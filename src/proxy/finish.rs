@@ -37,6 +37,7 @@ pub(super) fn finish(
         head.headers.insert(reply::SERVED_BY, name);
     }
     if let Some(recorder) = &mut recorder {
+        recorder.answers(&head);
         recorder.spent(answered.elapsed());
     }
     let body = IdleTimeout::new(body, Some(idle_timeout), Side::Response);

@@ -9,5 +9,6 @@ mod record;
 pub mod reply;
 pub mod request;
 mod route;
+mod seat;
 mod upgrade;
 pub mod worker;

@@ -9,10 +9,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
+use smallvec::SmallVec;
 
 use super::access;
+use super::seat::Seat;
 use super::worker::Worker;
 use crate::base::{Fault, FaultKind};
+use crate::mirror::pair::{Leg, Pairing, Side};
 use crate::mirror::send::Cut;
 use crate::routing::call::{Called, Failed};
 use crate::routing::local::LocalVersion;
@@ -37,6 +40,11 @@ pub(super) struct Recorder {
     end: End,
     /// Copies to end when the client goes away.
     cut: Option<Rc<Cut>>,
+    /// Pairs that this answer is the primary half of, and their legs once its head has come.
+    pairings: SmallVec<[Rc<Pairing>; 1]>,
+    legs: SmallVec<[Leg; 1]>,
+    /// Its part in a rollout.
+    seat: Option<Box<Seat>>,
     /// The access log line, where this request was sampled for one.
     line: Option<Box<Entry>>,
 }
@@ -72,13 +80,23 @@ impl Recorder {
             grpc: None,
             end: End::Cancelled,
             cut: None,
+            pairings: SmallVec::new(),
+            legs: SmallVec::new(),
+            seat: None,
             line: None,
         }
     }
 
-    /// Copies were granted; they end should the client go away.
-    pub(super) fn mirrored(&mut self, cut: Rc<Cut>) {
+    /// It counts in a rollout.
+    pub(super) fn takes(&mut self, seat: Option<Seat>) {
+        self.seat = seat.map(Box::new);
+    }
+
+    /// Copies were granted; they end should the client go away. Those of `pairings` are compared
+    /// with this answer.
+    pub(super) fn mirrored(&mut self, cut: Rc<Cut>, pairings: SmallVec<[Rc<Pairing>; 1]>) {
         self.cut = Some(cut);
+        self.pairings = pairings;
         if let Some(line) = &mut self.line {
             line.mirrored = true;
         }
@@ -99,6 +117,18 @@ impl Recorder {
         self.status = response.status().as_u16();
         if self.is_grpc {
             self.grpc = grpc::status(response.headers());
+        }
+    }
+
+    /// The head of the version's answer as the client gets it: from here on its body is watched for
+    /// whoever compares or scores it.
+    pub(super) fn answers(&mut self, head: &http::response::Parts) {
+        if let Some(seat) = &mut self.seat {
+            seat.head(head);
+        }
+        let (status, grpc, arrived) = (self.status, self.grpc, self.arrived);
+        for pairing in self.pairings.drain(..) {
+            self.legs.push(pairing.leg(Side::Primary, status, grpc, &head.headers, arrived));
         }
     }
 
@@ -155,6 +185,10 @@ impl Watch for Recorder {
             self.first_byte = Some(nanos(self.arrived.elapsed()));
         }
         self.response_bytes += u64::try_from(chunk.len()).unwrap_or(0);
+        self.legs.iter_mut().for_each(|leg| leg.data(chunk));
+        if let Some(seat) = &mut self.seat {
+            seat.data(chunk);
+        }
     }
 
     fn end(&mut self, trailers: Option<&HeaderMap>) {
@@ -162,6 +196,7 @@ impl Watch for Recorder {
             self.grpc = grpc::status(trailers).or(self.grpc);
         }
         self.end = End::Whole;
+        self.legs.iter_mut().for_each(|leg| leg.end(self.grpc));
     }
 
     fn fault(&mut self, fault: &Fault) {
@@ -178,6 +213,9 @@ impl Drop for Recorder {
         }
         let observation = self.observation();
         self.version.shard.finish(&observation);
+        if let Some(seat) = self.seat.take() {
+            seat.finish(&observation);
+        }
         if let Some(line) = self.line.take() {
             self.worker.log(access::finished(*line, self.status, &observation));
         }

@@ -17,21 +17,25 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Request, Response, Version, header, request};
 use http_body::Body as _;
+use smallvec::SmallVec;
 
 use super::fallback::Spare;
 use super::finish::finish;
 use super::progress::{self, Elapsed};
 use super::record::Recorder;
 use super::reply::{self, Reply};
+use super::seat::Seat;
 use super::worker::Worker;
-use super::{access, local_answers, route, upgrade};
+use super::{access, local_answers, route, seat, upgrade};
 use crate::base::{Fault, FaultKind};
 use crate::mirror::budget::{self, Grants};
 use crate::mirror::keep::Keeper;
+use crate::mirror::pair::Pairing;
 use crate::mirror::send::{Copy, Cut};
 use crate::routing::body::ClientBody;
 use crate::routing::call::{self, Called, Failed};
 use crate::routing::local::{LocalModel, LocalVersion};
+use crate::stats::pairs::PairDrop;
 use crate::wire::body::{IdleTimeout, Inbound, Limit, Meter, Side, Sink, Source, Tee};
 use crate::wire::forward::{self, Peer};
 use crate::wire::grpc;
@@ -67,13 +71,38 @@ pub async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Inbound>
         Ok(found) => found,
         Err(fault) => return reply::refuse(&worker, &fault, asked.grpc),
     };
-    let arm = match route::arm(&model, &head, pin.as_ref(), peer.address, &mut source, inference, &mut waited)
-        .await
+    let drawn = match route::arm(
+        &model,
+        &head,
+        pin.as_ref(),
+        peer.address,
+        &mut source,
+        inference,
+        &mut waited,
+    )
+    .await
     {
-        Ok(arm) if asked.upgrade.is_none() => arm,
-        Ok(_) => model.model.stable,
+        Ok(drawn) if asked.upgrade.is_none() => drawn,
+        Ok(_) => route::Drawn::without_coin(model.model.stable),
         Err(fault) => return reply::refuse(&worker, &fault, asked.grpc),
     };
+    let arm = drawn.arm;
+    let mut seat = None;
+    if let Some(trial) = model.trial.as_ref().filter(|_| drawn.by_coin) {
+        let mut segment = None;
+        if trial.live.segment.is_some() {
+            let read = seat::segment(trial, &model, &head, peer.address, &mut source, &mut waited);
+            segment = match Box::pin(read).await {
+                Ok(segment) => segment,
+                Err(fault) => return reply::refuse(&worker, &fault, asked.grpc),
+            };
+        }
+        seat = Seat::new(trial, drawn, segment);
+        if let Some(seat) = &mut seat {
+            seat.score(worker.queue(), head.uri.path());
+        }
+    }
+    let segment = seat.as_ref().and_then(Seat::segment);
     if let Err(fault) = Limit::check(&source.size_hint(), model.model.spec.max_request_bytes) {
         return reply::refuse(&worker, &fault, asked.grpc);
     }
@@ -83,6 +112,7 @@ pub async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Inbound>
 
     let meter = Rc::new(Meter::default());
     let mut recorder = Recorder::new(worker.clone(), version.clone(), arrived, asked.grpc, meter.clone());
+    recorder.takes(seat);
     if worker.is_logged() {
         recorder.logs(access::begun(&head, &model, &version));
     }
@@ -91,9 +121,9 @@ pub async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Inbound>
     }
 
     let live = Live { worker: &worker, model: &model, version, meter, grpc: asked.grpc, inference };
-    let (body, spare, cut) = live.prepare(&head, source, arm);
-    if let Some(cut) = cut {
-        recorder.mirrored(cut);
+    let (body, spare, copies) = live.prepare(&head, source, arm, segment);
+    if let Some((cut, pairings)) = copies {
+        recorder.mirrored(cut, pairings);
     }
     let own_deadline = if asked.grpc { grpc::timeout(&head.headers) } else { None };
     let deadline = own_deadline.and_then(|own| arrived.checked_add(own)).map(Into::into);
@@ -124,6 +154,9 @@ fn refuse_and_close(worker: &Worker, fault: &Fault, head: &request::Parts) -> Re
     response
 }
 
+/// What ends the copies of a request, and the pairs that they are to make with its answer.
+type Copies = (Rc<Cut>, SmallVec<[Rc<Pairing>; 1]>);
+
 /// A request whose version is drawn.
 struct Live<'a> {
     worker: &'a Rc<Worker>,
@@ -142,15 +175,18 @@ impl Live<'_> {
         head: &request::Parts,
         source: Source,
         arm: usize,
-    ) -> (ClientBody, Option<Spare>, Option<Rc<Cut>>) {
+        segment: Option<usize>,
+    ) -> (ClientBody, Option<Spare>, Option<Copies>) {
         let spec = &self.model.model.spec;
         let size = source.size_hint();
         let idle = IdleTimeout::new(source, Some(spec.idle_timeout), Side::Request);
         let body = Limit::new(idle, spec.max_request_bytes, self.meter.clone());
 
-        let grants = match self.model.mirrors.is_empty() || !self.inference {
+        let mut grants = match self.model.mirrors.is_empty() || !self.inference {
             true => Grants::new(),
-            false => budget::grant(self.model, self.worker.live(), || fastrand::u16(..10_000)),
+            false => budget::grant(self.model, arm == self.model.model.stable, self.worker.live(), || {
+                fastrand::u16(..10_000)
+            }),
         };
         let fallback = spec.fallback && arm != self.model.model.stable;
         if grants.is_empty() && !fallback {
@@ -159,11 +195,34 @@ impl Live<'_> {
 
         let replay_limit = if fallback { spec.fallback_body_bytes } else { 0 };
         let copy = (!grants.is_empty()).then(|| Copy::of(head));
-        let cut = copy.is_some().then(Rc::<Cut>::default);
-        let keeper = Keeper::new(grants, copy, cut.clone().unwrap_or_default(), replay_limit, &size);
+        let cut = Rc::<Cut>::default();
+        let copies = copy.is_some().then(|| (cut.clone(), self.pair(&mut grants, head, arm, segment)));
+        let keeper = Keeper::new(grants, copy, cut, replay_limit, &size);
         let spare = fallback.then(|| Spare::new(self.model.clone(), head, keeper.replay()));
         let sink: Box<dyn Sink> = Box::new(keeper);
-        (Tee::new(body, Some(sink)), spare, cut)
+        (Tee::new(body, Some(sink)), spare, copies)
+    }
+
+    /// Has the answers to copies compared with this one's, where it is stable's.
+    fn pair(
+        &self,
+        grants: &mut Grants,
+        head: &request::Parts,
+        arm: usize,
+        segment: Option<usize>,
+    ) -> SmallVec<[Rc<Pairing>; 1]> {
+        let is_stable = arm == self.model.model.stable;
+        let mut pairings = SmallVec::new();
+        for grant in grants {
+            match is_stable {
+                true => pairings.extend(grant.pair(self.model, head, self.worker.queue(), segment)),
+                false if grant.mirror().spec.compare.is_some() => {
+                    grant.mirror().shard.drop_pair(PairDrop::NotStable);
+                }
+                false => {}
+            }
+        }
+        pairings
     }
 
     /// What came of the call. The head of an answer may take the model's timeout, and a gRPC call

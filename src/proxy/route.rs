@@ -13,6 +13,7 @@ use crate::inference::path::{self, Action, Api, GrpcMethod, Segment};
 use crate::inference::peek::{Need, Peek, Peeked};
 use crate::routing::local::{LocalModel, LocalTable};
 use crate::routing::matcher::{Found, Matcher, Named};
+use crate::routing::spec::SegmentSpec;
 use crate::split::{self, KeySource};
 use crate::wire::body::{Inbound, Source};
 use crate::wire::hygiene;
@@ -63,6 +64,25 @@ pub(super) async fn model(
     }
 }
 
+/// What a request was drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Drawn {
+    /// Index of the version.
+    pub(super) arm: usize,
+    /// Whether the coin, or the hash of a sticky key, has decided: only such requests say anything
+    /// about a rollout.
+    pub(super) by_coin: bool,
+    /// Hash of the sticky key, where there is one.
+    pub(super) key: Option<u64>,
+}
+
+impl Drawn {
+    /// Decided by a pin or by what the request is.
+    pub(super) fn without_coin(arm: usize) -> Self {
+        Self { arm, by_coin: false, key: None }
+    }
+}
+
 /// The arm that a request gets. Time spent waiting for the client is added to `waited`.
 ///
 /// # Errors
@@ -75,40 +95,74 @@ pub(super) async fn arm(
     source: &mut Source,
     inference: bool,
     waited: &mut Duration,
-) -> Result<usize, Fault> {
+) -> Result<Drawn, Fault> {
     if let Some(pin) = pin {
-        return pinned(model, pin);
+        return pinned(model, pin).map(Drawn::without_coin);
     }
     let layout = &model.model.layout;
     if !inference {
-        return Ok(model.model.stable);
+        return Ok(Drawn::without_coin(model.model.stable));
     }
     let Some(sticky) = &model.model.spec.sticky else {
-        return Ok(layout.arm(fastrand::u16(..10_000)));
+        return Ok(Drawn { arm: layout.arm(fastrand::u16(..10_000)), by_coin: true, key: None });
     };
-    let point = |key: Option<&[u8]>| match key {
-        Some(key) => split::bucket(&sticky.salt, key),
-        None => fastrand::u16(..10_000),
+    let draw = |key: Option<&[u8]>| {
+        let hash = key.map(|key| split::hash(&sticky.salt, key));
+        let point = hash.map_or_else(|| fastrand::u16(..10_000), split::point);
+        Drawn { arm: layout.arm(point), by_coin: true, key: hash }
     };
-    let point = match &sticky.source {
-        KeySource::Header(name) => point(head.headers.get(name).map(http::HeaderValue::as_bytes)),
-        KeySource::Cookie(name) => point(split::cookie(&head.headers, name)),
+    keyed(&sticky.source, model, head, client, source, waited, draw).await
+}
+
+/// The segment that a request belongs to. Time spent waiting for the client is added to `waited`.
+///
+/// # Errors
+/// Whatever reading ahead ran into.
+pub(super) async fn segment(
+    spec: &SegmentSpec,
+    model: &LocalModel,
+    head: &request::Parts,
+    client: Option<IpAddr>,
+    source: &mut Source,
+    waited: &mut Duration,
+) -> Result<Option<String>, Fault> {
+    let name = |value: Option<&[u8]>| value.map(|v| String::from_utf8_lossy(clip(v)).into_owned());
+    keyed(&spec.source, model, head, client, source, waited, name).await
+}
+
+/// A segment's name is a label: this much of it must do.
+fn clip(value: &[u8]) -> &[u8] {
+    value.get(..64).unwrap_or(value)
+}
+
+/// Hands what stands at `key` to `take`, reading ahead where it stands in the body.
+async fn keyed<T>(
+    key: &KeySource,
+    model: &LocalModel,
+    head: &request::Parts,
+    client: Option<IpAddr>,
+    source: &mut Source,
+    waited: &mut Duration,
+    take: impl FnOnce(Option<&[u8]>) -> T,
+) -> Result<T, Fault> {
+    Ok(match key {
+        KeySource::Header(name) => take(head.headers.get(name).map(http::HeaderValue::as_bytes)),
+        KeySource::Cookie(name) => take(split::cookie(&head.headers, name)),
         KeySource::ClientAddress => {
             let octets = client.map(|ip| match ip.to_canonical() {
                 IpAddr::V4(v4) => v4.octets().to_vec(),
                 IpAddr::V6(v6) => v6.octets().to_vec(),
             });
-            point(octets.as_deref())
+            take(octets.as_deref())
         }
         KeySource::JsonPointer(pointer) => {
             let need = Need::JsonPointer(pointer.as_str().into());
             let spec = &model.model.spec;
             let key =
                 Box::pin(read_ahead(&need, source, spec.max_peek_bytes, spec.idle_timeout, waited)).await?;
-            point(key.as_deref().map(str::as_bytes))
+            take(key.as_deref().map(str::as_bytes))
         }
-    };
-    Ok(layout.arm(point))
+    })
 }
 
 /// Whether a request asks a model to infer. What is about a model or a server (readiness,

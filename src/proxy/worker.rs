@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::base::Fault;
+use crate::mirror::compare::Queue;
 use crate::routing::local::LocalTable;
 use crate::routing::table::SharedTable;
 use crate::stats::{Registry, WorkerShard};
@@ -17,13 +18,20 @@ pub struct Worker {
     registry: Arc<Registry>,
     shard: Arc<WorkerShard>,
     access_log: Option<AccessLog>,
+    queue: Queue,
     /// Live requests under way.
     pub(super) live: Cell<usize>,
 }
 
 impl Worker {
-    /// A worker that serves from `table` and counts into `registry`.
-    pub fn new(table: SharedTable, registry: Arc<Registry>, access_log: Option<AccessLog>) -> Rc<Self> {
+    /// A worker that serves from `table`, counts into `registry` and has answers compared by the
+    /// thread behind `queue`.
+    pub fn new(
+        table: SharedTable,
+        registry: Arc<Registry>,
+        access_log: Option<AccessLog>,
+        queue: Queue,
+    ) -> Rc<Self> {
         let local = LocalTable::new(table.load_full(), None, &registry);
         Rc::new(Self {
             table,
@@ -31,6 +39,7 @@ impl Worker {
             shard: registry.worker(),
             registry,
             access_log,
+            queue,
             live: Cell::new(0),
         })
     }
@@ -54,6 +63,11 @@ impl Worker {
     /// What this worker counts for itself.
     pub fn shard(&self) -> &Arc<WorkerShard> {
         &self.shard
+    }
+
+    /// The way to the comparing thread.
+    pub(super) fn queue(&self) -> &Queue {
+        &self.queue
     }
 
     /// Counts a request that was refused before any version was chosen.

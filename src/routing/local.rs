@@ -3,15 +3,20 @@
 //! Nothing here is shared between threads but the counters, which only this worker writes. A view
 //! is made anew when the table changes; pools, shards and budgets of what stays are carried over.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::body::RequestBody;
+use super::overlay::LiveTrial;
 use super::spec::MirrorSpec;
 use super::table::{Backend, Model, RoutingTable, Version};
+use crate::base::Role;
+use crate::stats::pairs::PairTally;
+use crate::stats::trial::{Arm, TrialShard};
 use crate::stats::{MirrorShard, Registry, VersionShard};
 use crate::upstream::Pool;
 
@@ -31,6 +36,22 @@ pub struct LocalModel {
     pub versions: Box<[Rc<LocalVersion>]>,
     /// Views of its mirrors, by the index of `model.spec.mirrors`.
     pub mirrors: Box<[Rc<LocalMirror>]>,
+    /// What a rollout is trying, if one is.
+    pub trial: Option<Rc<LocalTrial>>,
+}
+
+/// A worker's view of a trial.
+pub struct LocalTrial {
+    /// The trial.
+    pub live: LiveTrial,
+    /// What this worker has counted in it.
+    pub shard: Arc<TrialShard>,
+    /// Index of the version that is compared with.
+    baseline: usize,
+    /// Index of the version that is tried.
+    candidate: usize,
+    /// Numbers of the segments this worker has met, so that it need not ask again.
+    segments: RefCell<HashMap<Box<str>, usize>>,
 }
 
 /// A worker's view of a version.
@@ -51,10 +72,17 @@ pub struct LocalMirror {
     pub spec: MirrorSpec,
     /// The version that gets the copies.
     pub target: Rc<LocalVersion>,
+    /// The stable version, for the copies that go back to it. What they do is counted under the
+    /// role of a shadow, apart from its live requests.
+    pub control: Option<Rc<LocalVersion>>,
     /// What this worker has counted.
     pub shard: Arc<MirrorShard>,
     /// Copies under way and bytes retained for them.
     pub load: Rc<MirrorLoad>,
+    /// Where the comparing thread counts this mirror's pairs.
+    pub tally: Arc<PairTally>,
+    /// The trial that the mirror belongs to, if it is a rollout's.
+    pub trial: Option<Rc<LocalTrial>>,
 }
 
 /// What the copies of one mirror use up on one worker. It outlives a change of the table.
@@ -87,6 +115,10 @@ impl LocalModel {
                 Rc::new(LocalVersion::new(model, version, versions, registry))
             })
             .collect();
+        let trial = model.trial.as_ref().and_then(|live| {
+            let old = previous.and_then(|p| p.trial.as_ref());
+            LocalTrial::new(model, live, old)
+        });
         let mirrors = model
             .spec
             .mirrors
@@ -95,10 +127,15 @@ impl LocalModel {
             .filter_map(|(spec, target)| {
                 let target = versions.get(*target)?.clone();
                 let old = previous.and_then(|p| p.mirrors.iter().find(|m| m.spec.to == spec.to));
-                Some(Rc::new(LocalMirror::new(model, spec, target, old, registry)))
+                let control = spec
+                    .has_controls()
+                    .then(|| LocalVersion::control(model, versions.get(model.stable)?, old, registry))
+                    .flatten();
+                let trial = trial.as_ref().filter(|trial| trial.live.candidate == spec.to);
+                Some(Rc::new(LocalMirror::new(model, spec, (target, control), trial, old, registry)))
             })
             .collect();
-        Self { model: model.clone(), versions, mirrors }
+        Self { model: model.clone(), versions, mirrors, trial }
     }
 }
 
@@ -123,6 +160,23 @@ impl LocalVersion {
         Self { version: version.clone(), pool, shard, retries }
     }
 
+    /// The view of the stable version through which a mirror sends its control copies.
+    fn control(
+        model: &Model,
+        stable: &Rc<Self>,
+        previous: Option<&Rc<LocalMirror>>,
+        registry: &Registry,
+    ) -> Option<Rc<Self>> {
+        let old = previous.and_then(|p| p.control.as_ref());
+        let same = old.filter(|old| old.version.spec.name == stable.version.spec.name);
+        let shard = same.map_or_else(
+            || registry.version(&model.spec.name, &stable.version.spec.name, Role::Shadow),
+            |old| old.shard.clone(),
+        );
+        let retries = Cell::new(stable.pool.as_ref().map_or(0, |pool| pool.stats().retried));
+        Some(Rc::new(Self { version: stable.version.clone(), pool: stable.pool.clone(), shard, retries }))
+    }
+
     /// Counts what the pool has sent again since the last call.
     pub(super) fn count_retries(&self) {
         let retried = self.pool.as_ref().map_or(0, |pool| pool.stats().retried);
@@ -137,7 +191,8 @@ impl LocalMirror {
     fn new(
         model: &Model,
         spec: &MirrorSpec,
-        target: Rc<LocalVersion>,
+        (target, control): (Rc<LocalVersion>, Option<Rc<LocalVersion>>),
+        trial: Option<&Rc<LocalTrial>>,
         previous: Option<&Rc<Self>>,
         registry: &Registry,
     ) -> Self {
@@ -145,6 +200,45 @@ impl LocalMirror {
             Some(old) => (old.shard.clone(), old.load.clone()),
             None => (registry.mirror(&model.spec.name, &spec.to), Rc::default()),
         };
-        Self { spec: spec.clone(), target, shard, load }
+        let tally = registry.pairs(&model.spec.name, &spec.to);
+        Self { spec: spec.clone(), target, control, shard, load, tally, trial: trial.cloned() }
+    }
+}
+
+impl LocalTrial {
+    fn new(model: &Model, live: &LiveTrial, previous: Option<&Rc<Self>>) -> Option<Rc<Self>> {
+        let (baseline, _) = model.version(live.baseline.as_str())?;
+        let (candidate, _) = model.version(live.candidate.as_str())?;
+        let same = previous.filter(|old| Arc::ptr_eq(&old.live.trial, &live.trial));
+        let (shard, segments) = match same {
+            Some(old) => (old.shard.clone(), old.segments.borrow().clone()),
+            None => (live.trial.register(), HashMap::new()),
+        };
+        let segments = RefCell::new(segments);
+        Some(Rc::new(Self { live: live.clone(), shard, baseline, candidate, segments }))
+    }
+
+    /// The side that a request for the version of this index is on, if it is on either.
+    pub fn arm(&self, version: usize) -> Option<Arm> {
+        match version {
+            _ if version == self.baseline => Some(Arm::Stable),
+            _ if version == self.candidate => Some(Arm::Candidate),
+            _ => None,
+        }
+    }
+
+    /// The number of the segment of this name.
+    pub fn segment(&self, name: &str) -> usize {
+        let mut known = self.segments.borrow_mut();
+        if let Some(number) = known.get(name) {
+            return *number;
+        }
+        let segments = &self.live.trial.segments;
+        let number = segments.number(name);
+        // Names beyond the limit are not kept: there may be any number of them.
+        if number < segments.limit() {
+            known.insert(name.into(), number);
+        }
+        number
     }
 }

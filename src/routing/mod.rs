@@ -5,7 +5,10 @@
 
 pub mod body;
 pub mod call;
+pub mod inputs;
 pub mod local;
 pub mod matcher;
+pub mod overlay;
+pub mod scores;
 pub mod spec;
 pub mod table;

@@ -1,11 +1,14 @@
 //! What the operator asked for, checked and resolved, with nothing live in it. Plain data: two
 //! specs that are equal describe the same house, so a reload can tell what changed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
 use crate::base::{ModelName, Role, VersionName, Weight};
+use crate::divergence::CompareSpec;
+use crate::divergence::pairs::PairSpec;
 use crate::onnx::EngineSpec;
 use crate::split::KeySource;
 use crate::upstream::UpstreamSpec;
@@ -38,6 +41,10 @@ pub struct ModelSpec {
     pub idle_timeout: Duration,
     /// Whether answers name their version in `x-switchback-version`.
     pub expose_version: bool,
+    /// How the answers of its pairs are compared.
+    pub compare: Arc<CompareSpec>,
+    /// What is kept of pairs that differ.
+    pub pairs: PairSpec,
 }
 
 /// One way in which a request is a model's.
@@ -96,6 +103,16 @@ pub struct StickySpec {
     pub salt: String,
 }
 
+/// What tells the segments of a model's requests apart. It is known before a version is drawn, or it
+/// would say something about the version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentSpec {
+    /// Where the segment's name is found. A request without one belongs to no segment.
+    pub source: KeySource,
+    /// Segments that are told apart at most.
+    pub max: usize,
+}
+
 /// Copies to one shadow version.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MirrorSpec {
@@ -115,4 +132,18 @@ pub struct MirrorSpec {
     pub suspend_above: usize,
     /// Headers that do not reach the shadow.
     pub drop_headers: Vec<HeaderName>,
+    /// Share of the copies that goes back to the stable version instead: how far it differs from
+    /// itself is the noise that a shadow's divergence is judged against.
+    pub noise_control: Weight,
+    /// How the answers are compared; `None` leaves them uncompared.
+    pub compare: Option<Arc<CompareSpec>>,
+    /// Longest answer that is kept for a comparison.
+    pub max_answer_bytes: usize,
+}
+
+impl MirrorSpec {
+    /// Whether some copies go back to the stable version.
+    pub fn has_controls(&self) -> bool {
+        self.noise_control > Weight::ZERO && self.compare.is_some()
+    }
 }

@@ -7,7 +7,8 @@ use arc_swap::ArcSwap;
 use http::HeaderValue;
 
 use super::matcher::Matcher;
-use super::spec::{BackendSpec, MirrorSpec, ModelSpec, VersionSpec};
+use super::overlay::{LiveTrial, Overlay};
+use super::spec::{BackendSpec, ModelSpec, VersionSpec};
 use crate::base::{ModelName, Role, VersionName, Weight};
 use crate::onnx::{Engine, EngineSpec, State};
 use crate::split::{Layout, LayoutError};
@@ -43,6 +44,8 @@ pub struct Model {
     pub stable_name: VersionName,
     /// Index of the version that each of `spec.mirrors` copies to.
     pub mirror_targets: Box<[usize]>,
+    /// What a rollout is trying, if one is.
+    pub trial: Option<LiveTrial>,
 }
 
 /// A version as it is served now.
@@ -131,21 +134,24 @@ impl Backend {
 }
 
 impl RoutingTable {
-    /// Builds the table of `models`. A backend whose spec is the same as in `previous` is shared
+    /// Builds the table of `models`, each under its `overlay`. A backend whose spec is the same as in `previous` is shared
     /// with it (connections and loaded sessions stay); `engine` makes the in-process ones that
     /// are new, and anew those that could not be loaded: their files may be mended by now.
     ///
     /// # Errors
     /// [`TableError`]; nothing is changed then.
-    pub fn build(
+    pub fn build<'a>(
         models: &[ModelSpec],
+        overlay: impl Fn(&ModelName) -> Option<&'a Overlay>,
         previous: Option<&Self>,
         mut engine: impl FnMut(&EngineSpec) -> Arc<Engine>,
     ) -> Result<Self, TableError> {
         let live: Vec<&Arc<Version>> =
             previous.into_iter().flat_map(|t| &t.models).flat_map(|m| &m.versions).collect();
         let mut built = Vec::with_capacity(models.len());
-        for spec in models {
+        for declared in models {
+            let overlay = overlay(&declared.name);
+            let spec = overlay.map_or_else(|| declared.clone(), |overlay| overlay.apply(declared));
             let mut versions = Vec::with_capacity(spec.versions.len());
             for version in &spec.versions {
                 let same = live.iter().find(|v| v.spec.backend == version.backend && !v.backend.is_lost());
@@ -160,13 +166,12 @@ impl RoutingTable {
                         }
                     },
                 };
-                let built = Version::new(version.clone(), backend).map_err(|source| {
-                    let (model, version) = (spec.name.clone(), version.name.clone());
-                    TableError::Rewrite { model, version, source }
-                })?;
+                let built = Version::new(version.clone(), backend)
+                    .map_err(|source| spec.rewrite_error(version, source))?;
                 versions.push(Arc::new(built));
             }
-            built.push(Arc::new(Model::new(spec.clone(), versions.into())?));
+            let trial = overlay.and_then(|overlay| overlay.trial.clone());
+            built.push(Arc::new(Model::new(spec, versions.into(), trial)?));
         }
         Ok(Self {
             generation: previous.map_or(1, |t| t.generation + 1),
@@ -180,15 +185,16 @@ impl RoutingTable {
         self.models.iter().find(|m| m.spec.name.as_str() == name)
     }
 
-    /// The same table with other weights for `model`: versions that are not named get none, and
-    /// roles follow the weights.
+    /// The same table with `overlay` on top of what `declared` says of one model. Every version must
+    /// be there already: this starts nothing.
     ///
     /// # Errors
     /// [`TableError`] when the model or a version does not exist or the weights do not sum to
     /// 100 %; nothing is changed then.
-    pub fn with_weights(&self, model: &str, weights: &[(VersionName, Weight)]) -> Result<Self, TableError> {
-        let old = self.model(model).ok_or_else(|| TableError::UnknownModel(model.to_owned()))?;
-        let new = Arc::new(old.with_weights(weights)?);
+    pub fn with_overlay(&self, declared: &ModelSpec, overlay: &Overlay) -> Result<Self, TableError> {
+        let name = &declared.name;
+        let old = self.model(name.as_str()).ok_or_else(|| TableError::UnknownModel(name.to_string()))?;
+        let new = Arc::new(old.with_overlay(declared, overlay)?);
         let models = self.models.iter().map(|m| if Arc::ptr_eq(m, old) { new.clone() } else { m.clone() });
         Ok(Self { generation: self.generation + 1, models: models.collect(), matcher: self.matcher.clone() })
     }
@@ -197,7 +203,11 @@ impl RoutingTable {
 // === impl Model ===
 
 impl Model {
-    fn new(spec: ModelSpec, versions: Box<[Arc<Version>]>) -> Result<Self, TableError> {
+    fn new(
+        spec: ModelSpec,
+        versions: Box<[Arc<Version>]>,
+        trial: Option<LiveTrial>,
+    ) -> Result<Self, TableError> {
         let stable = versions.iter().position(|v| v.spec.role == Role::Stable).unwrap_or(0);
         let stable_name = match versions.get(stable) {
             Some(version) => version.spec.name.clone(),
@@ -218,7 +228,7 @@ impl Model {
             }
             mirror_targets.push(target);
         }
-        Ok(Self { spec, versions, layout, stable, stable_name, mirror_targets: mirror_targets.into() })
+        Ok(Self { spec, versions, layout, stable, stable_name, mirror_targets: mirror_targets.into(), trial })
     }
 
     /// The version of this name and its index.
@@ -226,38 +236,35 @@ impl Model {
         self.versions.iter().enumerate().find(|(_, v)| v.spec.name.as_str() == name)
     }
 
-    fn with_weights(&self, weights: &[(VersionName, Weight)]) -> Result<Self, TableError> {
-        if let Some((name, _)) = weights.iter().find(|(name, _)| self.version(name.as_str()).is_none()) {
-            return Err(self.spec.unknown(name.as_str()));
+    fn with_overlay(&self, declared: &ModelSpec, overlay: &Overlay) -> Result<Self, TableError> {
+        let spec = overlay.apply(declared);
+        if let Some((name, _)) =
+            overlay.weights.iter().find(|(name, _)| spec.versions.iter().all(|v| v.name != *name))
+        {
+            return Err(spec.unknown(name.as_str()));
         }
-        let mut spec = self.spec.clone();
-        let mut versions = Vec::with_capacity(self.versions.len());
-        for (old, new) in self.versions.iter().zip(&mut spec.versions) {
-            new.weight = weights.iter().find(|(name, _)| *name == new.name).map_or(Weight::ZERO, |(_, w)| *w);
-            new.role = role_after(new, &self.spec.mirrors);
-            let same = new.weight == old.spec.weight && new.role == old.spec.role;
-            versions.push(match same {
-                true => old.clone(),
-                false => Arc::new(old.changed(new.clone())),
+        let mut versions = Vec::with_capacity(spec.versions.len());
+        for new in &spec.versions {
+            let old = self.versions.iter().find(|v| v.spec.name == new.name && v.spec.backend == new.backend);
+            let old = old.ok_or_else(|| self.spec.unknown(new.name.as_str()))?;
+            versions.push(match (old.spec == *new, old.spec.rewrite == new.rewrite) {
+                (true, _) => old.clone(),
+                (false, true) => Arc::new(old.changed(new.clone())),
+                (false, false) => {
+                    let built = Version::new(new.clone(), old.backend.clone());
+                    Arc::new(built.map_err(|source| spec.rewrite_error(new, source))?)
+                }
             });
         }
-        Self::new(spec, versions.into())
-    }
-}
-
-/// The role that follows from a weight: stable stays stable, live traffic makes a canary, a
-/// mirror a shadow, and what has neither stands by.
-fn role_after(version: &VersionSpec, mirrors: &[MirrorSpec]) -> Role {
-    match version.role {
-        Role::Stable => Role::Stable,
-        _ if version.weight > Weight::ZERO => Role::Canary,
-        _ if mirrors.iter().any(|m| m.to == version.name) => Role::Shadow,
-        Role::Retired => Role::Retired,
-        _ => Role::Standby,
+        Self::new(spec, versions.into(), overlay.trial.clone())
     }
 }
 
 impl ModelSpec {
+    fn rewrite_error(&self, version: &VersionSpec, source: RewriteError) -> TableError {
+        TableError::Rewrite { model: self.name.clone(), version: version.name.clone(), source }
+    }
+
     fn unknown(&self, version: &str) -> TableError {
         let known: Vec<_> = self.versions.iter().map(|v| v.name.as_str()).collect();
         TableError::UnknownVersion {

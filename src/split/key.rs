@@ -18,10 +18,14 @@ pub enum KeySource {
     ClientAddress,
 }
 
-/// The point 0..10 000 of `key` under `salt`: XXH3 (64 bit) of the key, seeded with XXH3 of the
-/// salt, modulo 10 000. The same on every replica, machine and release.
-pub fn bucket(salt: &str, key: &[u8]) -> u16 {
-    let hash = xxh3_64_with_seed(key, xxh3_64(salt.as_bytes()));
+/// The hash of `key` under `salt`: XXH3 (64 bit) of the key, seeded with XXH3 of the salt. The same
+/// on every replica, machine and release.
+pub fn hash(salt: &str, key: &[u8]) -> u64 {
+    xxh3_64_with_seed(key, xxh3_64(salt.as_bytes()))
+}
+
+/// The point 0..10 000 that a hash lies at: its remainder.
+pub fn point(hash: u64) -> u16 {
     u16::try_from(hash % u64::from(POINTS)).unwrap_or(0)
 }
 
@@ -43,7 +47,7 @@ mod tests {
     #[test]
     fn buckets_never_change_between_releases() {
         let got = [("fraud", "alice"), ("fraud", "bob"), ("fraud", ""), ("other", "alice")]
-            .map(|(salt, key)| bucket(salt, key.as_bytes()));
+            .map(|(salt, key)| point(hash(salt, key.as_bytes())));
         assert_eq!(got, GOLDEN);
     }
     /// Written once from this implementation; a change would move every user of every replica.
@@ -53,7 +57,7 @@ mod tests {
     fn buckets_spread_evenly() {
         let mut counts = [0u32; 10];
         for i in 0..100_000 {
-            counts[usize::from(bucket("m", format!("user-{i}").as_bytes())) / 1_000] += 1;
+            counts[usize::from(point(hash("m", format!("user-{i}").as_bytes()))) / 1_000] += 1;
         }
         assert!(counts.iter().all(|c| (9_600..=10_400).contains(c)), "{counts:?}");
     }

@@ -5,5 +5,5 @@
 mod key;
 mod layout;
 
-pub use key::{KeySource, bucket, cookie};
+pub use key::{KeySource, cookie, hash, point};
 pub use layout::{Layout, LayoutError};

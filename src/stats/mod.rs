@@ -9,9 +9,12 @@ mod cell;
 mod grid;
 mod histogram;
 mod outcome;
+pub mod pairs;
 mod registry;
+pub mod sequential;
 mod shard;
 mod snapshot;
+pub mod trial;
 
 pub use cell::{Counter, Gauge};
 pub use histogram::Histogram;

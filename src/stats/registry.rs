@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::{ModelName, Role, VersionName};
 
+use super::pairs::PairTally;
 use super::{MirrorShard, VersionShard, WorkerShard};
 
 /// How many versions (times roles), and how many mirrors, are counted apart by default.
@@ -47,6 +48,8 @@ pub struct Merged {
     pub versions: Vec<(VersionKey, VersionShard)>,
     /// Per model and shadow, in this order.
     pub mirrors: Vec<(MirrorKey, MirrorShard)>,
+    /// Pairs of each mirror, in this order.
+    pub pairs: Vec<(MirrorKey, Arc<PairTally>)>,
     /// Of the workers themselves.
     pub workers: WorkerShard,
     /// Registrations that were beyond the limit and are counted under [`OVERFLOW`].
@@ -64,6 +67,7 @@ pub struct Registry {
 struct Shards {
     versions: HashMap<VersionKey, Entry<VersionShard>>,
     mirrors: HashMap<MirrorKey, Entry<MirrorShard>>,
+    pairs: HashMap<MirrorKey, Arc<PairTally>>,
     workers: Entry<WorkerShard>,
     overflowed: u64,
 }
@@ -116,6 +120,18 @@ impl Registry {
         register(&mut shards.mirrors, key, spare, self.limit, &mut shards.overflowed)
     }
 
+    /// Where the pairs of `model`'s mirror to the version `to` are counted: the same for all callers,
+    /// and written by the one comparing thread.
+    pub fn pairs(&self, model: &ModelName, to: &VersionName) -> Arc<PairTally> {
+        let mut key = MirrorKey { model: model.as_str().into(), to: to.as_str().into() };
+        let shards = &mut *self.lock();
+        if shards.pairs.len() >= self.limit && !shards.pairs.contains_key(&key) {
+            shards.overflowed += 1;
+            key = MirrorKey { model: OVERFLOW.into(), to: OVERFLOW.into() };
+        }
+        Arc::clone(shards.pairs.entry(key).or_default())
+    }
+
     /// A new shard for the calling worker itself.
     pub fn worker(&self) -> Arc<WorkerShard> {
         self.lock().workers.register()
@@ -127,6 +143,7 @@ impl Registry {
         let mut merged = Merged {
             versions: sums(&mut shards.versions),
             mirrors: sums(&mut shards.mirrors),
+            pairs: shards.pairs.iter().map(|(key, tally)| (key.clone(), Arc::clone(tally))).collect(),
             workers: shards.workers.sum(),
             overflowed: shards.overflowed,
         };
@@ -135,6 +152,7 @@ impl Registry {
             (&a.model, &a.version, by_role(a.role)).cmp(&(&b.model, &b.version, by_role(b.role)))
         });
         merged.mirrors.sort_by(|(a, _), (b, _)| a.cmp(b));
+        merged.pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
         merged
     }
 

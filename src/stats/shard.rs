@@ -6,6 +6,7 @@
 use crate::base::FaultKind;
 
 use super::cell::{Counter, Gauge, add_row, count};
+use super::pairs::PairDrop;
 use super::{DropReason, Histogram, Outcome};
 
 /// How one request went, to be recorded when its last byte is sent or it is dropped.
@@ -116,6 +117,10 @@ pub struct MirrorShard {
     pub in_flight: Gauge,
     /// Bytes of bodies held for copies.
     pub retained_bytes: Gauge,
+    /// Pairs that went to be compared.
+    pub pairs: Counter,
+    /// Copies that were to make a pair and did not, by [`PairDrop::index`].
+    pub pairs_dropped: [Counter; PairDrop::ALL.len()],
 }
 
 impl MirrorShard {
@@ -123,6 +128,17 @@ impl MirrorShard {
     #[inline]
     pub fn drop_copy(&self, reason: DropReason) {
         count(&self.dropped, reason.index());
+    }
+
+    /// Counts a copy that will make no pair.
+    #[inline]
+    pub fn drop_pair(&self, reason: PairDrop) {
+        count(&self.pairs_dropped, reason.index());
+    }
+
+    /// Copies that made no pair for this reason.
+    pub fn pairs_dropped(&self, reason: PairDrop) -> u64 {
+        self.pairs_dropped.get(reason.index()).map_or(0, Counter::get)
     }
 
     /// Sampled requests that were dropped for this reason.
@@ -148,6 +164,8 @@ impl MirrorShard {
         self.eligible.add(other.eligible.get());
         self.in_flight.add(other.in_flight.get());
         self.retained_bytes.add(other.retained_bytes.get());
+        self.pairs.add(other.pairs.get());
+        add_row(&self.pairs_dropped, &other.pairs_dropped);
     }
 }
 

@@ -151,6 +151,12 @@ metrics! {
         "Sampled requests whose copy was not sent or not answered, by reason.";
     MIRROR_COVERAGE = "switchback_mirror_coverage_ratio", Kind::Gauge, Ratio, MIRROR,
         "Share of sampled requests whose copy was answered, 0 to 1, since the start.";
+    PAIRS = "switchback_pairs_total", Kind::Counter, Count, &["model", "version", "kind", "result"],
+        "Answers to a request and to its copy that were compared; controls went back to the stable version.";
+    DIVERGENCES = "switchback_divergences_total", Kind::Counter, Count, &["model", "version", "kind", "reason"],
+        "Pairs whose answers diverge, by the gravest reason.";
+    PAIRS_DROPPED = "switchback_pairs_dropped_total", Kind::Counter, Count, &["model", "version", "reason"],
+        "Copies that were to make a pair and did not, by reason.";
     MIRROR_IN_FLIGHT = "switchback_mirror_in_flight", Kind::Gauge, Count, MIRROR,
         "Copies under way.";
     MIRROR_RETAINED = "switchback_mirror_retained_bytes", Kind::Gauge, Bytes, MIRROR,

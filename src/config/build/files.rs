@@ -4,9 +4,36 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::super::problem::Report;
+use super::super::read::Field;
+use super::super::text::PathText;
+
 /// `written` as seen from the configuration's folder.
 pub(super) fn resolve(base: &Path, written: &str) -> PathBuf {
     base.join(written)
+}
+
+/// A file that must be there.
+pub(super) fn existing(field: &Field<PathText>, base: &Path, report: &mut Report) -> Option<PathBuf> {
+    let given = field.given()?;
+    let path = resolve(base, &given.value.0);
+    if let Some(reason) = unreadable(&path) {
+        report.wrong(&given.at, format!("{} {reason}", path.display()), hint(base));
+    }
+    Some(path)
+}
+
+/// A file that is made when it is not there; its folder is not.
+pub(super) fn made(field: &Field<PathText>, base: &Path, report: &mut Report) -> Option<PathBuf> {
+    let given = field.given()?;
+    let path = resolve(base, &given.value.0);
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    if path.is_dir() {
+        report.wrong(&given.at, format!("{} is a folder", path.display()), "write the path of a file");
+    } else if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        report.wrong(&given.at, format!("there is no folder {}", folder.display()), hint(base));
+    }
+    Some(path)
 }
 
 /// Why the file cannot be read, in words that follow its name; `None` when it can.

@@ -5,37 +5,11 @@ use std::path::Path;
 use crate::base::BindAddress;
 use crate::net::{DownstreamSpec, ListenerSpec, TlsSpec};
 
-use super::super::problem::{At, Report};
+use super::super::problem::Report;
 use super::super::raw;
 use super::super::read::{Field, List};
-use super::super::spec::AdminSpec;
-use super::super::text::PathText;
+use super::admin::Admin;
 use super::{Unique, files, number, set_count, set_size, set_time};
-
-/// The admin's address and where it was written, if it was.
-pub(super) struct Admin {
-    /// What it is told.
-    pub spec: AdminSpec,
-    at: Option<At>,
-}
-
-/// The operator's side.
-pub(super) fn admin(field: &Field<raw::Admin>, report: &mut Report) -> Admin {
-    let given = field.get().and_then(|admin| admin.address.given());
-    let Some(given) = given else {
-        let address = BindAddress::Tcp(([127, 0, 0, 1], 9901).into());
-        return Admin { spec: AdminSpec { address }, at: None };
-    };
-    let address = given.value.0.clone();
-    if matches!(&address, BindAddress::Tcp(tcp) if !tcp.ip().to_canonical().is_loopback()) {
-        report.warn(
-            &given.at,
-            format!("whoever reaches {address} can change weights, there is no password"),
-            "bind 127.0.0.1, or see that the network lets nobody else in",
-        );
-    }
-    Admin { spec: AdminSpec { address }, at: Some(given.at.clone()) }
-}
 
 /// The listeners, or the default one.
 pub(super) fn listeners(
@@ -100,15 +74,8 @@ fn overlap(a: &BindAddress, b: &BindAddress) -> bool {
 }
 
 fn tls_spec(tls: &raw::ListenerTls, base: &Path, report: &mut Report) -> Option<TlsSpec> {
-    let mut file = |field: &Field<PathText>| {
-        let given = field.given()?;
-        let path = files::resolve(base, &given.value.0);
-        if let Some(reason) = files::unreadable(&path) {
-            report.wrong(&given.at, format!("{} {reason}", path.display()), files::hint(base));
-        }
-        Some(path)
-    };
-    let (certificate, key) = (file(&tls.certificate), file(&tls.key));
+    let certificate = files::existing(&tls.certificate, base, report);
+    let key = files::existing(&tls.key, base, report);
     Some(TlsSpec { certificate: certificate?, key: key? })
 }
 

@@ -1,8 +1,10 @@
 //! Mirrors: to a version that exists, serves nobody, and gets one copy of a request.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::Weight;
+use crate::divergence::CompareSpec;
 use crate::routing::spec::MirrorSpec;
 
 use super::super::problem::Report;
@@ -17,13 +19,14 @@ pub(super) fn mirrors(
     list: &List<raw::Mirror, 0, 16>,
     versions: &Versions,
     shares: &Shares,
+    compare: &Arc<CompareSpec>,
     report: &mut Report,
 ) -> Vec<MirrorSpec> {
     let mut seen = Unique::default();
     let mut specs = Vec::new();
     for item in &list.items {
         target(&item.value, versions, shares, &mut seen, report);
-        specs.extend(mirror(&item.value, report));
+        specs.extend(mirror(&item.value, compare, report));
     }
     specs
 }
@@ -55,7 +58,7 @@ fn target(raw: &raw::Mirror, versions: &Versions, shares: &Shares, seen: &mut Un
     }
 }
 
-fn mirror(raw: &raw::Mirror, report: &mut Report) -> Option<MirrorSpec> {
+fn mirror(raw: &raw::Mirror, compare: &Arc<CompareSpec>, report: &mut Report) -> Option<MirrorSpec> {
     let mut drop_headers = Vec::new();
     for item in raw.drop_headers.get().map(|l| l.items.as_slice()).unwrap_or_default() {
         let name = &item.value.0;
@@ -72,7 +75,12 @@ fn mirror(raw: &raw::Mirror, report: &mut Report) -> Option<MirrorSpec> {
         max_body_bytes: number(MI),
         suspend_above: 1024,
         drop_headers,
+        noise_control: share(&raw.noise_control, Weight::ZERO),
+        compare: raw.compare.get().is_none_or(|flag| flag.0).then(|| Arc::clone(compare)),
+        max_answer_bytes: number(MI),
     };
+    noise(raw, &spec, report);
+    set_size(&mut spec.max_answer_bytes, &raw.max_answer_bytes);
     set_time(&mut spec.deadline, &raw.deadline);
     set_count(&mut spec.max_in_flight, &raw.max_in_flight);
     set_size(&mut spec.max_bytes, &raw.max_bytes);
@@ -87,4 +95,15 @@ fn mirror(raw: &raw::Mirror, report: &mut Report) -> Option<MirrorSpec> {
     // A longest body beyond the whole budget is the budget, unless both were written.
     spec.max_body_bytes = spec.max_body_bytes.min(spec.max_bytes);
     Some(spec)
+}
+
+/// Controls measure the noise of a comparison, and leave copies for the shadow.
+fn noise(raw: &raw::Mirror, spec: &MirrorSpec, report: &mut Report) {
+    let Some(given) = raw.noise_control.given() else { return };
+    if given.value.0 == Weight::FULL {
+        report.wrong(&given.at, "100% leaves no copy for the shadow", "write less, such as \"30%\"");
+    } else if spec.compare.is_none() && given.value.0 > Weight::ZERO {
+        let fix = "remove it, or the `compare: false`";
+        report.wrong(&given.at, "there is no noise to measure where nothing is compared", fix);
+    }
 }

@@ -4,12 +4,19 @@
 //! Every function goes on after a mistake and leaves out only what builds on it; what is returned
 //! then has holes and is never used, because the report is not empty.
 
+mod admin;
+mod analysis;
+mod compare;
 mod files;
+mod gates;
 mod headers;
 mod listeners;
 mod matches;
 mod mirrors;
 mod model;
+mod notifications;
+mod rollout;
+mod secrets;
 mod sticky;
 mod upstream;
 mod version;
@@ -19,16 +26,20 @@ use std::collections::HashMap;
 use std::num::NonZero;
 use std::path::Path;
 
+use crate::base::{ModelName, Weight};
+use crate::rollout::time::Millis;
+use crate::routing::spec::VersionSpec;
+
+use super::measure::{Number, Rate};
 use super::problem::{At, Report};
 use super::raw;
 use super::read::Field;
 use super::scalar::{Count, Share, Size, Time};
 use super::spec::{AccessLogSpec, Config, DrainSpec};
-use crate::base::Weight;
 
 /// The configuration that `root` describes; of no use when there is a mistake in `report`.
 pub(super) fn build(root: &raw::Root, base: &Path, hash: String, report: &mut Report) -> Config {
-    let admin = listeners::admin(&root.admin, report);
+    let admin = admin::admin(&root.admin, base, report);
     let listeners = listeners::listeners(&root.listeners, base, &admin, report);
     let onnx_library = root.onnx_runtime.get().and_then(|o| o.library.given()).map(|library| {
         let path = files::resolve(base, &library.value.0);
@@ -38,7 +49,13 @@ pub(super) fn build(root: &raw::Root, base: &Path, hash: String, report: &mut Re
         }
         path
     });
-    let models = root.models.get().map(|models| model::models(models, base, report)).unwrap_or_default();
+    let (models, rollouts) =
+        root.models.get().map(|models| model::models(models, base, report)).unwrap_or_default();
+    let store = root.store.get().and_then(|store| files::made(&store.path, base, report));
+    if let Some(models) = root.models.get().filter(|_| root.store.is_missing()) {
+        rollout::forgetful(&models.items, report);
+    }
+    let notifications = root.notifications.get();
     let cores = || std::thread::available_parallelism().map_or(1, NonZero::get).clamp(1, 1024);
     Config {
         workers: root.workers.get().map_or_else(cores, |n| number(n.0)),
@@ -49,22 +66,29 @@ pub(super) fn build(root: &raw::Root, base: &Path, hash: String, report: &mut Re
         drain: drain(root.drain.get()),
         onnx_library,
         models,
+        rollouts,
+        notifications: notifications
+            .map(|list| notifications::notifications(list, base, report))
+            .unwrap_or_default(),
+        store,
         hash,
         warnings: Vec::new(),
     }
 }
 
+/// A version on its own, such as a candidate that comes with the start of a rollout.
+pub(super) fn lone_version(
+    raw: &raw::Version,
+    model: &ModelName,
+    base: &Path,
+    report: &mut Report,
+) -> Option<VersionSpec> {
+    version::lone(raw, model, base, report)
+}
+
 fn access_log(log: &raw::AccessLog, base: &Path, report: &mut Report) -> Option<AccessLogSpec> {
-    let given = log.path.given()?;
-    let path = files::resolve(base, &given.value.0);
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-    if path.is_dir() {
-        report.wrong(&given.at, format!("{} is a folder", path.display()), "write the path of a file");
-    } else if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-        report.wrong(&given.at, format!("there is no folder {}", folder.display()), files::hint(base));
-    }
     let default = Weight::new(100).unwrap_or(Weight::FULL);
-    Some(AccessLogSpec { path, sample: share(&log.sample, default) })
+    Some(AccessLogSpec { path: files::made(&log.path, base, report)?, sample: share(&log.sample, default) })
 }
 
 fn drain(drain: Option<&raw::Drain>) -> DrainSpec {
@@ -98,6 +122,45 @@ fn set_time<const A: u64, const B: u64>(to: &mut std::time::Duration, field: &Fi
     if let Some(time) = field.get() {
         *to = time.0;
     }
+}
+
+fn set_number<const SIGNED: bool>(to: &mut f64, field: &Field<Number<SIGNED>>) {
+    if let Some(number) = field.get() {
+        *to = number.0;
+    }
+}
+
+fn set_rate(to: &mut f64, field: &Field<Rate>) {
+    if let Some(rate) = field.get() {
+        *to = rate.0;
+    }
+}
+
+/// A duration as rollouts keep it.
+fn in_millis<const A: u64, const B: u64>(time: &Time<A, B>) -> Millis {
+    Millis(u64::try_from(time.0.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn millis<const A: u64, const B: u64>(to: &mut Millis, field: &Field<Time<A, B>>) {
+    if let Some(time) = field.get() {
+        *to = in_millis(time);
+    }
+}
+
+/// Whether exactly one of several keys is written; what is said otherwise stands `at` the section.
+/// Each key comes with whether it is missing. A key that is not known may stand for one of them: it
+/// is a mistake already.
+fn exactly_one(what: &str, keys: &[(&str, bool)], at: &At, report: &mut Report) -> Option<()> {
+    let written: Vec<&str> = keys.iter().filter_map(|(key, missing)| (!missing).then_some(*key)).collect();
+    let message = match written.as_slice() {
+        [_] => return Some(()),
+        [] if report.has_unknown_key(at) => return None,
+        [] => format!("no {what}"),
+        written => format!("more than one {what}: {}", written.join(", ")),
+    };
+    let keys: Vec<&str> = keys.iter().map(|(key, _)| *key).collect();
+    report.wrong(at, message, format!("write exactly one of {}", keys.join(", ")));
+    None
 }
 
 fn share<const POSITIVE: bool>(field: &Field<Share<POSITIVE>>, default: Weight) -> Weight {

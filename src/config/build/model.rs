@@ -2,22 +2,28 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::control::rollouts::spec::RolloutSpec;
 use crate::routing::spec::{MatchSpec, ModelSpec, Target};
 
 use super::super::problem::{At, Report};
 use super::super::raw;
 use super::super::read::List;
 use super::super::scalar::{GI, MI};
-use super::{Unique, matches, mirrors, number, set_time, sticky, version, weights};
+use super::{Unique, compare, matches, mirrors, number, rollout, set_time, sticky, version, weights};
 
-/// All models.
-pub(super) fn models(list: &List<raw::Model, 1>, base: &Path, report: &mut Report) -> Vec<ModelSpec> {
+/// All models, and how they move from version to version.
+pub(super) fn models(
+    list: &List<raw::Model, 1>,
+    base: &Path,
+    report: &mut Report,
+) -> (Vec<ModelSpec>, Vec<RolloutSpec>) {
     let only = list.complete && list.items.len() == 1;
     let mut names = Unique::default();
     let mut claims = Claims::default();
-    let mut specs = Vec::new();
+    let (mut specs, mut rollouts) = (Vec::new(), Vec::new());
     for item in &list.items {
         let raw = &item.value;
         if let Some(name) = raw.name.given() {
@@ -43,9 +49,11 @@ pub(super) fn models(list: &List<raw::Model, 1>, base: &Path, report: &mut Repor
             claims.add(raw, spec, at, report);
         }
         let matches = matches.into_iter().map(|(spec, _)| spec).collect();
-        specs.extend(model(raw, matches, base, report));
+        let (spec, rollout) = model(raw, matches, base, report);
+        specs.extend(spec);
+        rollouts.extend(rollout);
     }
-    specs
+    (specs, rollouts)
 }
 
 /// Which requests are whose.
@@ -71,7 +79,12 @@ impl Claims {
     }
 }
 
-fn model(raw: &raw::Model, matches: Vec<MatchSpec>, base: &Path, report: &mut Report) -> Option<ModelSpec> {
+fn model(
+    raw: &raw::Model,
+    matches: Vec<MatchSpec>,
+    base: &Path,
+    report: &mut Report,
+) -> (Option<ModelSpec>, Option<RolloutSpec>) {
     let name = raw.name.get().map(|n| n.0.clone());
     let sticky = raw.sticky.get().and_then(|s| sticky::sticky(s, name.as_ref(), report));
     let (mut response_timeout, mut idle_timeout) = (Duration::from_secs(60), Duration::from_secs(300));
@@ -83,14 +96,17 @@ fn model(raw: &raw::Model, matches: Vec<MatchSpec>, base: &Path, report: &mut Re
     let fallback = raw.fallback.get();
     let versions = raw.versions.get();
     let shares = versions.map(|list| weights::shares(raw, list, report)).unwrap_or_default();
+    let compare = Arc::new(compare::compare(&raw.compare, report));
+    let rollout = name.as_ref().and_then(|name| rollout::rollout(raw, name, &shares, base, report));
     let mirrors = match (raw.mirror.get(), versions) {
-        (Some(list), Some(versions)) => mirrors::mirrors(list, versions, &shares, report),
+        (Some(list), Some(versions)) => mirrors::mirrors(list, versions, &shares, &compare, report),
         _ => Vec::new(),
     };
     let versions =
         versions.map(|list| version::versions(raw, list, &shares, base, report)).unwrap_or_default();
-    Some(ModelSpec {
-        name: name?,
+    let Some(name) = name else { return (None, rollout) };
+    let spec = ModelSpec {
+        name,
         matches,
         versions,
         sticky,
@@ -104,5 +120,8 @@ fn model(raw: &raw::Model, matches: Vec<MatchSpec>, base: &Path, report: &mut Re
         response_timeout,
         idle_timeout,
         expose_version: raw.expose_version.get().is_none_or(|f| f.0),
-    })
+        compare,
+        pairs: compare::pairs(&raw.pairs),
+    };
+    (Some(spec), rollout)
 }

@@ -9,23 +9,13 @@ use super::super::raw;
 
 /// What is kept on one version; without a salt of its own it takes the model's `name`.
 pub(super) fn sticky(raw: &raw::Sticky, name: Option<&ModelName>, report: &mut Report) -> Option<StickySpec> {
-    let written: Vec<&str> = [
+    let written = [
         ("header", raw.header.is_missing()),
         ("cookie", raw.cookie.is_missing()),
         ("jsonPointer", raw.json_pointer.is_missing()),
         ("clientAddress", raw.client_address.is_missing()),
-    ]
-    .into_iter()
-    .filter_map(|(key, missing)| (!missing).then_some(key))
-    .collect();
-    if written.len() != 1 {
-        let message = match written.as_slice() {
-            [] => "no source of the key".to_owned(),
-            written => format!("{} sources of the key: {}", written.len(), written.join(", ")),
-        };
-        report.wrong(&raw.at, message, "write exactly one of header, cookie, jsonPointer, clientAddress");
-        return None;
-    }
+    ];
+    super::exactly_one("source of the key", &written, &raw.at, report)?;
     if let Some(flag) = raw.client_address.given().filter(|flag| !flag.value.0) {
         report.wrong(&flag.at, "only true makes sense", "write true, or remove `sticky`");
     }

@@ -33,12 +33,8 @@ pub(super) fn upstream(raw: &raw::Upstream, base: &Path, report: &mut Report) ->
 }
 
 fn tls_spec(raw: &raw::UpstreamTls, base: &Path, report: &mut Report) -> UpstreamTls {
-    let ca = raw.ca.given().map(|given| {
-        let path = files::resolve(base, &given.value.0);
-        if let Some(reason) = files::unreadable(&path) {
-            report.wrong(&given.at, format!("{} {reason}", path.display()), files::hint(base));
-        }
-        path
-    });
-    UpstreamTls { ca, server_name: raw.server_name.get().map(|n| n.0.clone()) }
+    UpstreamTls {
+        ca: files::existing(&raw.ca, base, report),
+        server_name: raw.server_name.get().map(|n| n.0.clone()),
+    }
 }

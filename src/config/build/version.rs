@@ -5,7 +5,7 @@ use std::path::Path;
 
 use http::HeaderName;
 
-use crate::base::{Role, VersionName, Weight};
+use crate::base::{ModelName, Role, VersionName, Weight};
 use crate::onnx::EngineSpec;
 use crate::routing::spec::{BackendSpec, VersionSpec};
 use crate::wire::rewrite::{PathPrefix, RewriteSpec};
@@ -36,13 +36,36 @@ pub(super) fn versions(
         let weight = shares.weights.get(index).copied().unwrap_or_default();
         let mirrored = raw.name.get().is_some_and(|n| shadows.contains(&n.0));
         let role = role(raw, shares.stable == Some(index), weight, mirrored, report);
-        let backend = backend(model, raw, base, report);
+        let backend = backend(model.name.get().map(|n| &n.0), raw, base, report);
         let rewrite = raw.rewrite.get().and_then(|r| rewrite(r, report)).unwrap_or_default();
         if let (Some(name), Some(backend)) = (raw.name.get(), backend) {
             specs.push(VersionSpec { name: name.0.clone(), weight, role, backend, rewrite });
         }
     }
     specs
+}
+
+/// A version on its own. Whoever gives it traffic says how much, so it has neither weight nor role.
+pub(super) fn lone(
+    raw: &raw::Version,
+    model: &ModelName,
+    base: &Path,
+    report: &mut Report,
+) -> Option<VersionSpec> {
+    if let Some(weight) = raw.weight.given() {
+        report.wrong(
+            &weight.at,
+            "a version on its own has no weight",
+            "remove it: the rollout gives weights",
+        );
+    }
+    if let Some(role) = raw.role.given() {
+        report.wrong(&role.at, "a version on its own has no role", "remove it: the rollout gives roles");
+    }
+    let backend = backend(Some(model), raw, base, report);
+    let rewrite = raw.rewrite.get().and_then(|r| rewrite(r, report)).unwrap_or_default();
+    let name = raw.name.get()?.0.clone();
+    Some(VersionSpec { name, weight: Weight::ZERO, role: Role::Standby, backend: backend?, rewrite })
 }
 
 fn role(raw: &raw::Version, stable: bool, weight: Weight, mirrored: bool, report: &mut Report) -> Role {
@@ -69,9 +92,15 @@ fn role(raw: &raw::Version, stable: bool, weight: Weight, mirrored: bool, report
     role
 }
 
-fn backend(model: &raw::Model, raw: &raw::Version, base: &Path, report: &mut Report) -> Option<BackendSpec> {
+fn backend(
+    model: Option<&ModelName>,
+    raw: &raw::Version,
+    base: &Path,
+    report: &mut Report,
+) -> Option<BackendSpec> {
     let fix = "write exactly one of upstream and onnx";
     match (raw.upstream.is_missing(), raw.onnx.is_missing()) {
+        (true, true) if report.has_unknown_key(&raw.at) => {}
         (true, true) => report.wrong(&raw.at, "the version has no backend", fix),
         (false, false) => report.wrong(&raw.at, "the version has two backends", fix),
         _ => {}
@@ -81,10 +110,15 @@ fn backend(model: &raw::Model, raw: &raw::Version, base: &Path, report: &mut Rep
     upstream.map(BackendSpec::Upstream).or(onnx.map(BackendSpec::Onnx))
 }
 
-fn engine(model: &raw::Model, raw: &raw::Onnx, base: &Path, report: &mut Report) -> Option<EngineSpec> {
+fn engine(
+    model: Option<&ModelName>,
+    raw: &raw::Onnx,
+    base: &Path,
+    report: &mut Report,
+) -> Option<EngineSpec> {
     let folder = match raw.model.get() {
         Some(folder) => folder.0.clone(),
-        None => model.name.get()?.0.to_string(),
+        None => model?.to_string(),
     };
     let (repository, version) = (raw.repository.given()?, raw.version.given()?);
     let mut spec = EngineSpec::new(files::resolve(base, &repository.value.0), folder, version.value.0);

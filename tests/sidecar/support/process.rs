@@ -16,7 +16,8 @@ use super::client::RawClient;
 pub struct Sidecar {
     child: Child,
     addresses: HashMap<String, String>,
-    folder: tempfile::TempDir,
+    /// There until another process takes it over.
+    folder: Option<tempfile::TempDir>,
     log: Arc<Mutex<String>>,
 }
 
@@ -40,6 +41,11 @@ impl Sidecar {
     fn spawn(folder: tempfile::TempDir, options: &[&str], config: &str) -> Self {
         let path = folder.path().join("switchback.yaml");
         std::fs::write(&path, complete(config, folder.path())).unwrap();
+        Self::launch(folder, options)
+    }
+
+    fn launch(folder: tempfile::TempDir, options: &[&str]) -> Self {
+        let path = folder.path().join("switchback.yaml");
         let mut child = Command::new(env!("CARGO_BIN_EXE_switchback"))
             .arg("serve")
             .args(options)
@@ -72,7 +78,15 @@ impl Sidecar {
         });
         let addresses = line.split_whitespace().filter_map(|w| w.split_once('='));
         let addresses = addresses.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-        Self { child, addresses, folder, log }
+        Self { child, addresses, folder: Some(folder), log }
+    }
+
+    /// Kills the process as `kill -9` does, and starts another one in the same folder. Ports differ.
+    pub fn killed_and_started(mut self) -> Self {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let folder = self.folder.take().unwrap();
+        Self::launch(folder, &["--log", "debug"])
     }
 
     /// Address of the listener `main`.
@@ -92,7 +106,7 @@ impl Sidecar {
 
     /// Folder of the configuration.
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        self.folder.as_ref().unwrap().path()
     }
 
     /// Process id.
@@ -107,9 +121,9 @@ impl Sidecar {
 
     /// Writes another configuration in the place of the first, at once.
     pub fn rewrite(&self, config: &str) {
-        let new = self.folder.path().join("new.yaml");
-        std::fs::write(&new, complete(config, self.folder.path())).unwrap();
-        std::fs::rename(new, self.folder.path().join("switchback.yaml")).unwrap();
+        let new = self.folder().join("new.yaml");
+        std::fs::write(&new, complete(config, self.folder())).unwrap();
+        std::fs::rename(new, self.folder().join("switchback.yaml")).unwrap();
     }
 
     /// Sends a signal, by name.

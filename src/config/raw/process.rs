@@ -1,0 +1,60 @@
+//! The process: its end, its log, its library, its memory.
+
+use super::super::read::section;
+use super::super::scalar::{Share, Time};
+use super::super::text::PathText;
+use super::{DAY, HOUR};
+
+section! {
+    /// One JSON line per sampled request.
+    AccessLog {
+        required {
+            /// File that lines are appended to, such as `/dev/stdout`.
+            path: PathText,
+        }
+        optional {
+            /// Share of the requests that get a line.
+            #[schemars(extend("default" = "1%"))]
+            sample: Share<true>,
+        }
+    }
+}
+
+section! {
+    /// What happens between SIGTERM and exit.
+    Drain {
+        required {}
+        optional {
+            /// Not ready, but still accepting, for this long: time for load balancers to notice.
+            #[schemars(extend("default" = "0s"))]
+            delay: Time<0, HOUR>,
+            /// Then requests under way get this long to finish.
+            #[schemars(extend("default" = "30s"))]
+            timeout: Time<0, DAY>,
+        }
+    }
+}
+
+section! {
+    /// ONNX Runtime.
+    OnnxRuntime {
+        required {}
+        optional {
+            /// The shared library, such as `libonnxruntime.so`. Default: what `ORT_DYLIB_PATH` names,
+            /// else what the system finds.
+            library: PathText,
+        }
+    }
+}
+
+section! {
+    /// Where the state and history of rollouts last.
+    Store {
+        required {
+            /// SQLite file; it is made when it is not there. Two more files stand beside it while it is
+            /// used. Relative to the folder of this file.
+            path: PathText,
+        }
+        optional {}
+    }
+}

@@ -1,0 +1,159 @@
+//! A version: what serves it and what it is sent.
+
+use super::super::choice::Choice;
+use super::super::read::{List, Pairs, section};
+use super::super::scalar::{Count, GI, Share, Size};
+use super::super::text::{
+    AuthorityText, FolderText, ForeignText, HeaderNameText, HeaderValueText, PathText, PrefixText,
+    ServerNameText, UrlText, VersionNameText,
+};
+use super::{Limit, Timeout};
+use crate::base::Role;
+use crate::upstream::Protocol;
+
+section! {
+    /// A build of the model, served by exactly one backend: `upstream` or `onnx`.
+    #[schemars(extend("oneOf" = [{ "required": ["upstream"] }, { "required": ["onnx"] }]))]
+    Version {
+        required {
+            /// Name in metrics, in the API and in `x-switchback-version`.
+            name: VersionNameText,
+        }
+        optional {
+            /// Share of the live traffic: `N%` or `Nbp` (basis points). All weights sum to 100%.
+            /// Default: for stable what the others leave, for others none.
+            weight: Share<false>,
+            /// What it does. Default: `stable` for the stable version, `canary` with a weight, `shadow`
+            /// when mirrored to, else `standby`.
+            role: Choice<Role>,
+            /// A model server.
+            upstream: Upstream,
+            /// ONNX Runtime in this process.
+            onnx: Onnx,
+            /// What this version is sent under other names; the answer is put back.
+            rewrite: Rewrite,
+        }
+    }
+}
+
+section! {
+    /// A model server.
+    Upstream {
+        required {
+            /// `http://HOST[:PORT]`, `https://HOST[:PORT]` or `unix:/path`, without a path in it.
+            url: UrlText,
+        }
+        optional {
+            /// HTTP version. `auto`: what the client spoke.
+            #[schemars(extend("default" = "auto"))]
+            protocol: Choice<Protocol>,
+            /// TLS to it, for `https` only.
+            tls: UpstreamTls,
+            /// For connecting, TLS handshake included.
+            #[schemars(extend("default" = "5s"))]
+            connect_timeout: Timeout,
+            /// Connections per worker.
+            #[schemars(extend("default" = 1024))]
+            max_connections: Limit,
+            /// Idle HTTP/1.1 connections that are kept, per worker.
+            #[schemars(extend("default" = 256))]
+            max_idle: Count<0, 1_000_000>,
+            /// How long an idle connection is kept.
+            #[schemars(extend("default" = "60s"))]
+            idle_timeout: Timeout,
+            /// HTTP/2 streams per connection before another one is opened.
+            #[schemars(extend("default" = 100))]
+            h2_streams_per_connection: Count<1, 65_536>,
+        }
+    }
+}
+
+section! {
+    /// TLS to a model server.
+    UpstreamTls {
+        required {}
+        optional {
+            /// PEM file of the authorities to trust. Relative to the folder of this file. Default: the
+            /// public web's.
+            ca: PathText,
+            /// Name that the certificate must bear, sent as SNI. Default: the host of the URL.
+            server_name: ServerNameText,
+        }
+    }
+}
+
+section! {
+    /// A model file served in this process: `<repository>/<model>/<version>/model.onnx`.
+    Onnx {
+        required {
+            /// Root of the model repository. Relative to the folder of this file.
+            repository: PathText,
+            /// Integer version: the folder that holds `model.onnx`.
+            version: Count<1, 9_007_199_254_740_991>,
+        }
+        optional {
+            /// Folder of the model. Default: the model's name.
+            model: FolderText,
+            /// Sessions, each with a thread of its own.
+            #[schemars(extend("default" = 1))]
+            instances: Count<1, 256>,
+            /// Threads that one inference may use.
+            #[schemars(extend("default" = 1))]
+            intra_op_threads: Count<1, 1024>,
+            /// Requests that may wait; one more is answered 503.
+            #[schemars(extend("default" = 256))]
+            max_queue: Limit,
+            /// Largest request body, in bytes; longer ones are answered 413.
+            #[schemars(extend("default" = "64Mi"))]
+            max_body_bytes: Size<1, { 2 * GI }>,
+            /// How long loading and warming up may take.
+            #[schemars(extend("default" = "120s"))]
+            load_timeout: Timeout,
+        }
+    }
+}
+
+section! {
+    /// What a version is sent under other names; the answer is put back.
+    Rewrite {
+        required {}
+        optional {
+            /// The model's name at the server: in paths, gRPC `model_name`, OpenAI `model`.
+            model: ForeignText,
+            /// The version at the server: `/versions/{v}` in paths, gRPC `model_version`.
+            model_version: ForeignText,
+            /// A path prefix replaced by another.
+            path_prefix: RewritePrefix,
+            /// `Host`/`:authority`. Default: the client's own.
+            host: AuthorityText,
+            /// Request headers.
+            headers: RewriteHeaders,
+        }
+    }
+}
+
+section! {
+    /// A path prefix replaced by another, by whole segments.
+    RewritePrefix {
+        required {
+            /// What the client's path starts with.
+            from: PrefixText,
+            /// What the server's path starts with.
+            to: PrefixText,
+        }
+        optional {}
+    }
+}
+
+section! {
+    /// Request headers that are changed for one version.
+    RewriteHeaders {
+        required {}
+        optional {
+            /// Headers set, in place of what the client sent.
+            set: Pairs<HeaderValueText>,
+            /// Headers removed.
+            remove: List<HeaderNameText, 0, 64>,
+        }
+    }
+}

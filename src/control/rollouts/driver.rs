@@ -1,0 +1,238 @@
+//! The deciding thread: messages and ticks in, effects out.
+//!
+//! Every tick the counters of each rollout under way go to the machine. What it asks for is carried
+//! out in order: a table is put in place at once; what is to be kept goes to the ledger, and what
+//! comes after it waits for the ledger's word. Only a way back overtakes: it begins with its table,
+//! and a table that is older than the one in place is never put.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::call::{Call, CallError, Reply};
+use super::handle::{Rollouts, StoreState};
+use super::ledger::Ledger;
+use super::message::Message;
+use super::model::Model;
+use super::pace::Pace;
+use super::recover;
+use super::setup::{Setup, StartError};
+use super::spec::RolloutSpec;
+use super::tell::Teller;
+use super::tools::{Tools, now};
+use super::view::Views;
+use crate::base::ModelName;
+
+/// Between two looks at the clock while nothing is under way.
+const IDLE: Duration = Duration::from_secs(1);
+/// Between two views of a rollout about which nothing happens but counting.
+const VIEW: Duration = Duration::from_millis(250);
+
+/// The running thread. It ends when this is dropped.
+pub struct Deciding {
+    messages: Sender<Message>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Deciding {
+    fn drop(&mut self) {
+        let _ = self.messages.send(Message::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Reads what was kept, puts it in place, and starts deciding. To be called before anything is
+/// served, so that no request is answered by a table that was left behind.
+///
+/// A store that can't be opened is no error: what is decided is then kept in memory, the alarm is
+/// up, and no rollout is started.
+///
+/// # Errors
+/// [`StartError`].
+pub fn start(setup: Setup) -> Result<(Rollouts, Deciding), StartError> {
+    let opened = recover::open(setup.store.as_deref())?;
+    let reader = opened.store.reader()?;
+    let teller = Teller::start(setup.notifications, &opened.store, &setup.instance)?;
+    let health = StoreState { health: opened.store.health(), lost: 0, refused: opened.refused.clone() };
+    let health = Arc::new(ArcSwap::from_pointee(health));
+    let pace = Arc::<Pace>::default();
+    let (messages, received) = channel();
+    let (changed, changes) = watch::channel(0);
+    let views = Arc::new(ArcSwap::from_pointee(Views::new()));
+    let tools = Tools {
+        board: setup.board,
+        ledger: Ledger::start(opened.store)?,
+        teller,
+        remake: setup.remake,
+        forget_pairs: setup.forget_pairs,
+        pace: Arc::clone(&pace),
+        messages: messages.clone(),
+        refused: opened.refused,
+        epoch: now().0,
+    };
+    let mut decider = Decider {
+        models: BTreeMap::new(),
+        specs: setup.specs,
+        config_hash: setup.config_hash,
+        tools,
+        views: Arc::clone(&views),
+        changed,
+        health: Arc::clone(&health),
+        viewed: Instant::now(),
+        tick: setup.tick,
+    };
+    for kept in opened.recovered {
+        if let Some(model) = recover::model(kept, &decider.specs, &decider.tools) {
+            decider.models.insert(model.name().clone(), model);
+        }
+    }
+    // Tables first, before a single request is served.
+    decider.each(|model, tools| model.restarted(now(), tools));
+    decider.start_declared();
+    decider.publish();
+    let thread =
+        std::thread::Builder::new().name("decide".to_owned()).spawn(move || decider.run(&received))?;
+    let deciding = Deciding { messages: messages.clone(), thread: Some(thread) };
+    Ok((Rollouts::new(messages, views, changes, reader, health, pace), deciding))
+}
+
+struct Decider {
+    models: BTreeMap<ModelName, Model>,
+    specs: Vec<RolloutSpec>,
+    config_hash: String,
+    tools: Tools,
+    views: Arc<ArcSwap<Views>>,
+    changed: watch::Sender<u64>,
+    health: Arc<ArcSwap<StoreState>>,
+    viewed: Instant,
+    tick: Duration,
+}
+
+impl Decider {
+    fn run(mut self, messages: &Receiver<Message>) {
+        let mut next = Instant::now();
+        loop {
+            let busy = self.models.values().any(Model::is_under_way);
+            let pause = if busy { self.tick } else { IDLE };
+            match messages.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(message) => {
+                    self.handle(message);
+                    self.publish();
+                    // What was idle may have begun: its first look is not a second away.
+                    next = next.min(Instant::now() + self.tick);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    // A look that took too long is not made up for by several at once.
+                    next = Instant::now() + pause;
+                    let happened = self.each(|model, tools| model.look(now(), tools));
+                    if happened || self.viewed.elapsed() >= VIEW {
+                        self.publish();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does something with every model; says whether anything happened but counting.
+    fn each(&mut self, mut act: impl FnMut(&mut Model, &Tools) -> bool) -> bool {
+        let mut happened = false;
+        for model in self.models.values_mut() {
+            happened |= act(model, &self.tools);
+        }
+        happened
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Stop => {}
+            Message::Call(call, reply) => self.call(call, reply),
+            Message::Gate(name, answer) => {
+                if let Some(model) = self.models.get_mut(&name) {
+                    model.answered(answer, now(), &self.tools);
+                }
+            }
+            Message::Committed(name, outcome) => {
+                if let Some(model) = self.models.get_mut(&name) {
+                    model.committed(outcome, &self.tools);
+                }
+            }
+            Message::Declared(specs, config_hash) => {
+                self.specs = specs;
+                self.config_hash = config_hash;
+                for model in self.models.values_mut() {
+                    let spec = self.specs.iter().find(|spec| spec.model == *model.name());
+                    model.declared(spec.cloned());
+                }
+                self.start_declared();
+            }
+        }
+    }
+
+    fn call(&mut self, call: Call, reply: Reply) {
+        let name = match &call {
+            Call::Start(start) => &start.model,
+            Call::Command { model, .. } | Call::Weights { model, .. } => model,
+        };
+        let Some(model) = self.model(&name.clone()) else {
+            let _ = reply.try_send(Err(CallError::NotFound(format!("there is no model {name:?}"))));
+            return;
+        };
+        let (config_hash, tools) = (self.config_hash.clone(), &self.tools);
+        if let Some(model) = self.models.get_mut(&model) {
+            model.call(call, reply, &config_hash, now(), tools);
+        }
+    }
+
+    /// The model of this name, with what is known of it; made where it has had no rollout.
+    fn model(&mut self, name: &str) -> Option<ModelName> {
+        if let Some((name, _)) = self.models.iter().find(|(known, _)| known.as_str() == name) {
+            return Some(name.clone());
+        }
+        let declared = self.tools.board.declared(name)?;
+        let spec = self.specs.iter().find(|spec| spec.model == declared.name).cloned();
+        let model = Model::new(&declared, spec)?;
+        self.models.insert(declared.name.clone(), model);
+        Some(declared.name)
+    }
+
+    /// Starts what the configuration asks for by naming a candidate.
+    fn start_declared(&mut self) {
+        let wanted: Vec<RolloutSpec> = self
+            .specs
+            .iter()
+            .filter(|spec| spec.policy.auto_start && spec.candidate.is_some())
+            .cloned()
+            .collect();
+        for spec in wanted {
+            let Some(name) = self.model(spec.model.as_str()) else { continue };
+            let (config_hash, tools) = (self.config_hash.clone(), &self.tools);
+            if let Some(model) = self.models.get_mut(&name) {
+                model.start_declared(&config_hash, now(), tools);
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let mut views = Views::new();
+        for (name, model) in &mut self.models {
+            if let Some(view) = model.view(now(), &self.tools) {
+                views.insert(name.to_string(), view);
+            }
+        }
+        self.views.store(Arc::new(views));
+        self.viewed = Instant::now();
+        let ledger = &self.tools.ledger;
+        let state =
+            StoreState { health: ledger.health(), lost: ledger.lost(), refused: self.tools.refused.clone() };
+        self.health.store(Arc::new(state));
+        self.changed.send_modify(|number| *number += 1);
+    }
+}

@@ -1,0 +1,116 @@
+//! The handle of the operator's side: it asks the decider, and reads what that has left for it.
+
+use std::sync::mpsc::{Sender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::call::{Call, CallError, Done};
+use super::message::Message;
+use super::pace::Pace;
+use super::spec::RolloutSpec;
+use super::view::Views;
+use crate::store::{Health, Page, Reader, StoreError};
+
+/// Asks the decider, and reads what it has left to be read. Shared by whoever serves operators.
+pub struct Rollouts {
+    messages: Sender<Message>,
+    views: Arc<ArcSwap<Views>>,
+    changes: watch::Receiver<u64>,
+    reader: Mutex<Reader>,
+    health: Arc<ArcSwap<StoreState>>,
+    pace: Arc<Pace>,
+}
+
+/// How the store of rollouts is doing.
+#[derive(Debug, Clone)]
+pub struct StoreState {
+    /// The store itself.
+    pub health: Health,
+    /// Entries that were lost because it could not be written for too long.
+    pub lost: u64,
+    /// Why the configured file is not used, if it is not: what is decided is then in memory only.
+    pub refused: Option<String>,
+}
+
+impl Rollouts {
+    pub(super) fn new(
+        messages: Sender<Message>,
+        views: Arc<ArcSwap<Views>>,
+        changes: watch::Receiver<u64>,
+        reader: Reader,
+        health: Arc<ArcSwap<StoreState>>,
+        pace: Arc<Pace>,
+    ) -> Self {
+        Self { messages, views, changes, reader: Mutex::new(reader), health, pace }
+    }
+
+    /// Asks, and waits until what was done is durable. Takes as long as the disk does: for a thread
+    /// that may wait.
+    ///
+    /// # Errors
+    /// [`CallError`]; nothing was changed then.
+    pub fn ask(&self, call: Call) -> Result<Done, CallError> {
+        let (reply, answer) = sync_channel(1);
+        self.messages.send(Message::Call(call, reply)).map_err(|_| CallError::Ending)?;
+        answer.recv().map_err(|_| CallError::Ending)?
+    }
+
+    /// Says what the configuration now is. What runs goes on as it began; a new candidate starts a
+    /// rollout where its policy says so.
+    pub fn declare(&self, specs: Vec<RolloutSpec>, config_hash: &str) {
+        let _ = self.messages.send(Message::Declared(specs, config_hash.to_owned()));
+    }
+
+    /// How all models stand.
+    pub fn views(&self) -> Arc<Views> {
+        self.views.load_full()
+    }
+
+    /// Fires whenever a view is new: at every event, and four times a second while a rollout runs.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.clone()
+    }
+
+    /// Rollouts in the store, latest first, as JSON texts of [`RolloutView`].
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn history(&self, page: &Page<'_>) -> Result<Vec<String>, StoreError> {
+        let rollouts = self.reader().rollouts(page)?;
+        Ok(rollouts.into_iter().map(|rollout| rollout.state).collect())
+    }
+
+    /// The rollout of this id, as the JSON text of a [`RolloutView`].
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn rollout(&self, id: &str) -> Result<Option<String>, StoreError> {
+        Ok(self.reader().rollout(id)?.map(|rollout| rollout.state))
+    }
+
+    /// Decisions of a rollout in order, from number `after` on, as JSON texts of
+    /// [`crate::rollout::record::DecisionRecord`].
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn decisions(&self, id: &str, after: Option<u64>, limit: u32) -> Result<Vec<String>, StoreError> {
+        let decisions = self.reader().decisions(id, after, limit)?;
+        Ok(decisions.into_iter().map(|decision| decision.record).collect())
+    }
+
+    /// How fast decisions are carried out.
+    pub fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
+    /// How the store is doing.
+    pub fn store(&self) -> Arc<StoreState> {
+        self.health.load_full()
+    }
+
+    fn reader(&self) -> std::sync::MutexGuard<'_, Reader> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

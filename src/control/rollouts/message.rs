@@ -1,0 +1,21 @@
+//! What the deciding thread is told.
+
+use super::call::{Call, Reply};
+use super::spec::RolloutSpec;
+use crate::base::ModelName;
+use crate::rollout::machine::GateAnswer;
+use crate::store::StoreError;
+
+/// What the deciding thread is told.
+pub(super) enum Message {
+    /// Somebody asks for something.
+    Call(Call, Reply),
+    /// A gate has answered.
+    Gate(ModelName, GateAnswer),
+    /// The ledger has done what it was asked, or cannot.
+    Committed(ModelName, Result<(), StoreError>),
+    /// The configuration is another one.
+    Declared(Vec<RolloutSpec>, String),
+    /// It is over.
+    Stop,
+}

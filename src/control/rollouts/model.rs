@@ -1,0 +1,439 @@
+//! One model's rollouts, as the decider drives them: the machine's state, what counts for it, and
+//! what is still to be done.
+
+mod start;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::call::{Call, CallError, Done, Reply};
+use super::counts::Gauge;
+use super::live::{self, Shared};
+use super::message::Message;
+use super::ranks::Ranks;
+use super::spec::RolloutSpec;
+use super::tools::{self, Tools};
+use super::view::ModelView;
+use super::{candidate, gates, rows};
+use crate::base::{ModelName, Role, VersionName, Weight};
+use crate::rollout::counts::Counts;
+use crate::rollout::effect::{Effect, Event, GateRun};
+use crate::rollout::live::Live;
+use crate::rollout::machine::{Command, GateAnswer, Input};
+use crate::rollout::policy::GateKind;
+use crate::rollout::state::ModelState;
+use crate::rollout::time::Timestamp;
+use crate::rollout::version::{Actor, VersionRef};
+use crate::routing::overlay::Overlay;
+use crate::routing::spec::{ModelSpec, VersionSpec};
+use crate::store::{StoreError, Write};
+
+/// Trials that are still looked at: late answers of older ones are lost.
+const TRIALS: usize = 4;
+
+/// One model.
+pub(super) struct Model {
+    state: ModelState,
+    spec: Option<RolloutSpec>,
+    /// The versions that the state speaks of, as they are served.
+    versions: BTreeMap<VersionName, VersionSpec>,
+    /// Weights that an operator has set since the last rollout.
+    weights: Option<Vec<(VersionName, Weight)>>,
+    shared: Option<Shared>,
+    gauges: Vec<Gauge>,
+    ranks: Ranks,
+    /// Number of the trial whose table is in place.
+    live: u32,
+    /// When the look began that is being worked on.
+    looked: Option<Instant>,
+    todo: VecDeque<Todo>,
+    /// Whether the ledger has been asked and has not answered.
+    writing: bool,
+    view: Option<(bool, Arc<ModelView>)>,
+    changed: bool,
+}
+
+/// What is still to be done, in order.
+enum Todo {
+    /// To be kept, all or nothing, before what follows.
+    Write(Vec<Write>),
+    /// An effect other than writing.
+    Effect(Effect),
+    /// An answer to whoever asked.
+    Answer(Reply, Option<Box<ModelState>>),
+}
+
+impl Model {
+    /// A model that has had no rollout; none if it has no stable version that can be read.
+    pub(super) fn new(declared: &ModelSpec, spec: Option<RolloutSpec>) -> Option<Self> {
+        let stable = declared.versions.iter().find(|version| version.role == Role::Stable)?;
+        let digest = candidate::digest(stable, None).unwrap_or_else(|_| "unreadable".to_owned());
+        let stable = VersionRef { name: stable.name.clone(), digest, origin: Value::Null };
+        Some(Self::with(ModelState::new(declared.name.clone(), stable), spec, BTreeMap::new(), None))
+    }
+
+    /// A model in this state.
+    pub(super) fn with(
+        state: ModelState,
+        spec: Option<RolloutSpec>,
+        versions: BTreeMap<VersionName, VersionSpec>,
+        weights: Option<Vec<(VersionName, Weight)>>,
+    ) -> Self {
+        let seed = xxhash_rust::xxh3::xxh3_64(state.model.as_str().as_bytes());
+        Self {
+            state,
+            spec,
+            versions,
+            weights,
+            shared: None,
+            gauges: Vec::new(),
+            ranks: Ranks::new(seed),
+            live: 0,
+            looked: None,
+            todo: VecDeque::new(),
+            writing: false,
+            view: None,
+            changed: true,
+        }
+    }
+
+    pub(super) fn name(&self) -> &ModelName {
+        &self.state.model
+    }
+
+    /// Whether a rollout is under way.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.state.running().is_some()
+    }
+
+    /// The configuration's word on rollouts is another one. What runs keeps the policy it began with.
+    pub(super) fn declared(&mut self, spec: Option<RolloutSpec>) {
+        self.spec = spec;
+        self.changed = true;
+    }
+
+    /// The process has begun with this state. Says that something happened.
+    pub(super) fn restarted(&mut self, now: Timestamp, tools: &Tools) -> bool {
+        if let (Some(rollout), Some(declared)) =
+            (self.state.running(), tools.board.declared(self.name().as_str()))
+        {
+            self.shared = Some(Shared::new(rollout, &declared));
+        }
+        self.input(Input::Restarted, now, tools);
+        if let Some(weights) = self.weights.clone()
+            && !self.is_under_way()
+        {
+            let mut overlay = tools.board.overlay(self.name().as_str()).unwrap_or_default();
+            overlay.weights = weights;
+            self.put(overlay, tools);
+        }
+        true
+    }
+
+    /// Looks at what was counted. Says whether anything happened but counting.
+    pub(super) fn look(&mut self, now: Timestamp, tools: &Tools) -> bool {
+        let Some(rollout) = self.state.running() else { return false };
+        self.looked = Some(Instant::now());
+        let edges = rollout.reducer.slow_edges(&rollout.policy.analysis);
+        let ranks = &mut self.ranks;
+        let trials = self.gauges.iter_mut().map(|gauge| gauge.look(edges, ranks)).collect();
+        let counts = Counts { epoch: tools.epoch, trials };
+        let happened = self.input(Input::Observed(counts), now, tools);
+        self.looked = None;
+        happened
+    }
+
+    /// A gate has answered.
+    pub(super) fn answered(&mut self, answer: GateAnswer, now: Timestamp, tools: &Tools) {
+        self.input(Input::Gate(answer), now, tools);
+    }
+
+    /// Hands something to the machine that it never refuses. Says whether anything came of it.
+    fn input(&mut self, input: Input, now: Timestamp, tools: &Tools) -> bool {
+        match self.state.handle(input, now) {
+            Ok(effects) => {
+                let happened = !effects.is_empty();
+                self.push(effects, now, tools);
+                happened
+            }
+            Err(refusal) => {
+                tracing::error!(model = %self.name(), %refusal, "the state machine refused what it never should");
+                false
+            }
+        }
+    }
+
+    /// Does what somebody asks for, and answers once it is durable.
+    pub(super) fn call(
+        &mut self,
+        call: Call,
+        reply: Reply,
+        config_hash: &str,
+        now: Timestamp,
+        tools: &Tools,
+    ) {
+        let before = Box::new(self.state.clone());
+        let done = match call {
+            Call::Start(start) => self.start(*start, config_hash, now, tools),
+            Call::Command { id, what, by, .. } => self.command(id.as_deref(), Command { what, by }, now),
+            Call::Weights { weights, by, .. } => self.set_weights(weights, &by, now, tools),
+        };
+        match done {
+            Ok((effects, undo)) => {
+                self.take_on(effects, now, tools);
+                self.todo.push_back(Todo::Answer(reply, undo.then_some(before)));
+                self.pump(tools);
+            }
+            Err(error) => _ = reply.try_send(Err(error)),
+        }
+    }
+
+    fn command(
+        &mut self,
+        id: Option<&str>,
+        command: Command,
+        now: Timestamp,
+    ) -> Result<(Vec<Effect>, bool), CallError> {
+        let current = self.state.rollout.as_ref().map(|rollout| rollout.id.as_str());
+        if let Some(id) = id
+            && current != Some(id)
+        {
+            let current = current.unwrap_or("none");
+            return Err(CallError::Conflict(format!(
+                "rollout {id} is over; the latest of this model is {current}"
+            )));
+        }
+        Ok((self.state.handle(Input::Command(command), now)?, false))
+    }
+
+    fn set_weights(
+        &mut self,
+        weights: Vec<(VersionName, Weight)>,
+        by: &Actor,
+        now: Timestamp,
+        tools: &Tools,
+    ) -> Result<(Vec<Effect>, bool), CallError> {
+        if let Some(running) = self.state.running() {
+            return Err(CallError::Conflict(format!(
+                "rollout {} of this model is under way and has its weights: abort it first",
+                running.id
+            )));
+        }
+        let name = self.name().clone();
+        tools
+            .board
+            .set_weights(name.as_str(), weights.clone())
+            .map_err(|e| CallError::Invalid(e.to_string()))?;
+        tracing::info!(model = %name, ?weights, by = %by.name, "weights set");
+        if self.state.rollout.is_some() {
+            self.weights = Some(weights);
+            let writes = vec![self.kept(now)];
+            self.todo.push_back(Todo::Write(writes));
+        }
+        Ok((Vec::new(), false))
+    }
+
+    /// Takes on effects, and does what can be done of them.
+    fn push(&mut self, effects: Vec<Effect>, now: Timestamp, tools: &Tools) {
+        self.take_on(effects, now, tools);
+        self.pump(tools);
+    }
+
+    /// Takes on effects. A way back begins with its table, which is put in place before anything else.
+    fn take_on(&mut self, effects: Vec<Effect>, now: Timestamp, tools: &Tools) {
+        self.changed |= !effects.is_empty();
+        let mut effects = effects.into_iter().peekable();
+        while let Some(Effect::SetLive(live)) = effects.next_if(|e| matches!(e, Effect::SetLive(_))) {
+            self.apply(&live, tools);
+        }
+        let mut writes = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Persist => {
+                    writes.push(self.kept(now));
+                    writes.extend(self.row(now));
+                }
+                Effect::Archive(rollout) => writes.extend(rows::row(&self.state, &rollout, now)),
+                Effect::Decide(record) => {
+                    tracing::info!(model = %record.model, rollout = %record.rollout, action = record.action.as_str(), "{}", record.sentence);
+                    writes.extend(rows::decision(&record));
+                }
+                Effect::Latch(latch) => writes.push(rows::latch(self.name(), &latch)),
+                Effect::Unlatch(digest) => {
+                    writes.push(Write::Unlatch { model: self.name().to_string(), digest });
+                }
+                other => {
+                    self.flush(&mut writes);
+                    self.todo.push_back(Todo::Effect(other));
+                }
+            }
+        }
+        self.flush(&mut writes);
+    }
+
+    fn flush(&mut self, writes: &mut Vec<Write>) {
+        if !writes.is_empty() {
+            self.todo.push_back(Todo::Write(std::mem::take(writes)));
+        }
+    }
+
+    /// Does what can be done: until something is to be written first.
+    fn pump(&mut self, tools: &Tools) {
+        while !self.writing
+            && let Some(todo) = self.todo.pop_front()
+        {
+            match todo {
+                Todo::Write(writes) => {
+                    self.writing = true;
+                    let (messages, name) = (tools.messages.clone(), self.name().clone());
+                    // A rollout that cannot be written when it begins does not begin.
+                    let keep = !self.todo.iter().any(|todo| matches!(todo, Todo::Answer(_, Some(_))));
+                    tools.ledger.write(writes, keep, move |outcome| {
+                        let _ = messages.send(Message::Committed(name, outcome));
+                    });
+                }
+                Todo::Effect(Effect::SetLive(live)) => self.apply(&live, tools),
+                Todo::Effect(Effect::Notify(event)) => self.tell(&event, false, tools),
+                Todo::Effect(Effect::Alert(event)) => self.tell(&event, true, tools),
+                Todo::Effect(Effect::RunGate(run)) => self.ask(&run, tools),
+                Todo::Effect(_) => {}
+                Todo::Answer(reply, _) => self.reply(&reply, tools),
+            }
+        }
+    }
+
+    /// The ledger has done what it was asked, or cannot.
+    pub(super) fn committed(&mut self, outcome: Result<(), StoreError>, tools: &Tools) {
+        self.writing = false;
+        if let Err(error) = &outcome {
+            self.unwritten(error);
+        }
+        self.pump(tools);
+    }
+
+    /// What should have been written was not. A rollout that only just begins does not begin, for it
+    /// would be forgotten; anything else goes on in memory.
+    fn unwritten(&mut self, error: &StoreError) {
+        let undo = self.todo.iter().position(|todo| matches!(todo, Todo::Answer(_, Some(_))));
+        let Some(Todo::Answer(reply, Some(before))) = undo.and_then(|at| self.todo.remove(at)) else {
+            return;
+        };
+        self.state = *before;
+        self.todo.clear();
+        self.gauges.clear();
+        self.changed = true;
+        let _ = reply.try_send(Err(CallError::Store(error.to_string())));
+    }
+
+    fn reply(&mut self, reply: &Reply, tools: &Tools) {
+        let view = self.view(tools::now(), tools);
+        let rollout = view.and_then(|view| view.rollout.clone());
+        let durable =
+            tools.refused.is_none() && tools.ledger.is_well() && tools.ledger.health().path.is_some();
+        let _ = reply.try_send(Ok(Done { rollout, durable }));
+    }
+
+    /// Puts the table in place, unless a later one is there.
+    fn apply(&mut self, live: &Live, tools: &Tools) {
+        if live.trial < self.live {
+            return;
+        }
+        self.live = live.trial;
+        let Some(declared) = tools.board.declared(self.name().as_str()) else { return };
+        let table = tools.board.table();
+        let served = |name: &VersionName| {
+            table.model(self.state.model.as_str()).is_some_and(|model| model.version(name.as_str()).is_some())
+        };
+        let (spec, shared) = (self.spec.as_ref(), self.shared.as_ref());
+        let (overlay, gauge) =
+            live::overlay(live, &self.state, &declared, spec, &self.versions, served, shared);
+        if let Some(gauge) = gauge {
+            self.gauges.push(gauge);
+            let old = self.gauges.len().saturating_sub(TRIALS);
+            self.gauges.drain(..old);
+        }
+        self.put(overlay, tools);
+        if let Some(looked) = self.looked {
+            tools.pace.decided(looked);
+        }
+    }
+
+    fn put(&self, overlay: Overlay, tools: &Tools) {
+        let began = Instant::now();
+        match tools.board.set_overlay(self.name().as_str(), overlay) {
+            Ok(()) => tools.pace.swapped(began),
+            Err(error) => {
+                tracing::error!(model = %self.name(), %error, "what was decided cannot be put in place");
+            }
+        }
+    }
+
+    /// Tells whoever wants to know: nobody's answer is waited for.
+    fn tell(&self, event: &Event, alert: bool, tools: &Tools) {
+        tools.teller.tell(event, alert, &self.state);
+        let Some(rollout) = self.state.rollout.as_ref().filter(|rollout| rollout.id == event.rollout) else {
+            return;
+        };
+        for gate in rollout.policy.gates.iter().filter(|gate| gate.kind == GateKind::Event) {
+            let run = GateRun {
+                // No run has this number, so the answer changes nothing.
+                run: 0,
+                kind: gate.kind,
+                name: gate.name.clone(),
+                timeout: gate.timeout,
+                rollout: rollout.id.clone(),
+                candidate: rollout.candidate.name.clone(),
+                weight: rollout.weight,
+            };
+            self.put_question(&run, Some(event.clone()), tools);
+        }
+    }
+
+    fn ask(&self, run: &GateRun, tools: &Tools) {
+        self.put_question(run, None, tools);
+    }
+
+    fn put_question(&self, run: &GateRun, event: Option<Event>, tools: &Tools) {
+        let gate = self.spec.as_ref().and_then(|spec| spec.gates.iter().find(|gate| gate.name == run.name));
+        let candidate = self.versions.get(&run.candidate);
+        let digest = self.state.rollout.as_ref().map(|rollout| rollout.candidate.digest.clone());
+        let question = gates::Question {
+            model: self.name().clone(),
+            run: run.clone(),
+            digest: digest.unwrap_or_default(),
+            phase: self.state.rollout.as_ref().map_or("", |rollout| rollout.phase.as_str()),
+            asked: gate.map(|gate| gate.asked.clone()),
+            candidate: candidate.cloned(),
+            event,
+        };
+        gates::ask(question, &tools.board, &tools.messages);
+    }
+
+    /// The write that keeps the state.
+    fn kept(&self, now: Timestamp) -> Write {
+        rows::kept(&self.state, self.weights.as_deref(), now)
+    }
+
+    /// The write that keeps the rollout for people.
+    fn row(&self, now: Timestamp) -> Option<Write> {
+        self.state.rollout.as_ref().and_then(|rollout| rows::row(&self.state, rollout, now))
+    }
+
+    /// How the model stands; none before its first rollout. Made anew when something happened, or
+    /// while a rollout is under way.
+    pub(super) fn view(&mut self, now: Timestamp, tools: &Tools) -> Option<Arc<ModelView>> {
+        self.state.rollout.as_ref()?;
+        let under_way = self.is_under_way();
+        if let Some((_, view)) = self.view.as_ref().filter(|(last, _)| !self.changed && !under_way && !last) {
+            return Some(Arc::clone(view));
+        }
+        let differences = rows::differences(&self.state, tools.board.declared(self.name().as_str()).as_ref());
+        let view = Arc::new(ModelView::of(&self.state, now, differences));
+        self.changed = false;
+        self.view = Some((under_way, Arc::clone(&view)));
+        Some(view)
+    }
+}

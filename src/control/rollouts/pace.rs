@@ -1,0 +1,38 @@
+//! How fast decisions are carried out.
+
+use std::time::Instant;
+
+use crate::stats::{Histogram, Snapshot};
+
+/// Durations of deciding. Written by the decider alone, read by anybody.
+#[derive(Debug, Default)]
+pub struct Pace {
+    decision: Histogram,
+    swap: Histogram,
+}
+
+impl Pace {
+    /// From the look that saw the decisive observation to the swapped table, in nanoseconds.
+    pub fn decision(&self) -> Snapshot {
+        self.decision.snapshot()
+    }
+
+    /// Making a table and putting it in place, in nanoseconds.
+    pub fn swap(&self) -> Snapshot {
+        self.swap.snapshot()
+    }
+
+    /// A table that was decided on at a look that began then is in place now.
+    pub(super) fn decided(&self, looked: Instant) {
+        self.decision.record(nanos(looked));
+    }
+
+    /// A swap that began then is done now.
+    pub(super) fn swapped(&self, began: Instant) {
+        self.swap.record(nanos(began));
+    }
+}
+
+fn nanos(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,228 @@
+//! One comparator on two values of an output: what it means for each kind of value, and what
+//! [`Comparator::Auto`] takes.
+
+use super::comparison::{Found, Measures};
+use super::json::{self, Rules};
+use super::label;
+use super::numeric;
+use super::reason::Reason;
+use super::spec::{Comparator, ComparatorKind, JsonSpec, LabelRule, LabelSpec, TextSpec, Tolerance};
+use super::text;
+use super::values::{Value, json_numbers, tensor_numbers, width};
+use crate::inference::answer::{Json, Limits, parse_json};
+use crate::inference::tensor::{Dtype, Tensor, TensorData, with_values};
+
+/// How far probabilities may be apart by default, where the class is compared as well.
+const PROBABILITY: Tolerance = Tolerance { absolute: 0.05, relative: 0.0 };
+
+/// What comparators found, each.
+pub(super) type Findings = Vec<(ComparatorKind, Found)>;
+
+/// Compares two outputs of one name by `how`.
+pub(super) fn apply(how: &Comparator, a: &Value<'_>, b: &Value<'_>, allow_dtype_change: bool) -> Findings {
+    match (a, b) {
+        (Value::Tensor(a), Value::Tensor(b)) => tensors(how, a, b, allow_dtype_change),
+        (Value::Numbers(a), Value::Numbers(b)) => {
+            if a.shape != b.shape {
+                return one(how, Found::different(Reason::Shape).at(shapes(&a.shape, &b.shape)));
+            }
+            // Where one version writes 1 and the other 0.97, they are no classes.
+            let integers = a.integers && b.integers;
+            numbers(how, &a.values, &b.values, &a.shape, !integers)
+        }
+        (Value::Said(a), Value::Said(b)) => texts(how, a, b),
+        (Value::Json(a), Value::Json(b)) => values(how, a, b, Tolerance::default()),
+        _ => one(how, Found::different(Reason::Fields)),
+    }
+}
+
+/// Compares two JSON values at a place that a rule names.
+pub(super) fn at_pointer(how: &Comparator, a: &Json, b: &Json) -> Findings {
+    if let (Comparator::Label(_) | Comparator::Numeric(_), Some(a), Some(b)) =
+        (how, json_numbers(a), json_numbers(b))
+    {
+        return apply(how, &Value::Numbers(a), &Value::Numbers(b), false);
+    }
+    let JsonSpec { tolerance, .. } = JsonSpec::default();
+    values(how, a, b, tolerance)
+}
+
+/// Nothing but whether two outputs are the same, with a reason for when they are not.
+pub(super) fn one(how: &Comparator, found: Found) -> Findings {
+    vec![(kind(how), found)]
+}
+
+/// The name of a comparator; `exact` for `auto`, which has none of its own.
+pub(super) fn kind(how: &Comparator) -> ComparatorKind {
+    match how {
+        Comparator::Auto | Comparator::Exact => ComparatorKind::Exact,
+        Comparator::Json(_) => ComparatorKind::Json,
+        Comparator::Label(_) => ComparatorKind::Label,
+        Comparator::Numeric(_) => ComparatorKind::Numeric,
+        Comparator::Text(_) => ComparatorKind::Text,
+        Comparator::Status => ComparatorKind::Status,
+    }
+}
+
+fn tensors(how: &Comparator, a: &Tensor, b: &Tensor, allow_dtype_change: bool) -> Findings {
+    let texts = [a, b].iter().any(|tensor| tensor.dtype() == Dtype::Bytes);
+    if a.dtype() != b.dtype() && (texts || !allow_dtype_change) {
+        return one(how, Found::different(Reason::Dtype).at(format!("{} and {}", a.dtype(), b.dtype())));
+    }
+    if a.shape() != b.shape() {
+        return one(how, Found::different(Reason::Shape).at(shapes(a.shape(), b.shape())));
+    }
+    let same_type = a.dtype() == b.dtype();
+    let floats =
+        |tensor: &Tensor| matches!(tensor.dtype(), Dtype::Fp16 | Dtype::Bf16 | Dtype::Fp32 | Dtype::Fp64);
+    let by_value = match how {
+        Comparator::Auto | Comparator::Exact | Comparator::Text(_) | Comparator::Status => {
+            same_type && !floats(a)
+        }
+        Comparator::Label(LabelSpec { by: LabelRule::Class, .. }) => same_type && !floats(a),
+        Comparator::Json(_) | Comparator::Label(_) | Comparator::Numeric(_) => texts,
+    };
+    if let (Comparator::Text(spec), TensorData::Bytes(of_a), TensorData::Bytes(of_b)) =
+        (how, a.data(), b.data())
+    {
+        return vec![(ComparatorKind::Text, text_rows(of_a, of_b, *spec))];
+    }
+    if by_value {
+        let label = matches!(how, Comparator::Label(_));
+        let (by, reason) = if label {
+            (ComparatorKind::Label, Reason::Label)
+        } else {
+            (ComparatorKind::Exact, Reason::Value)
+        };
+        return vec![(by, same_values(a.data(), b.data(), reason))];
+    }
+    match (tensor_numbers(a.data()), tensor_numbers(b.data())) {
+        (Some(of_a), Some(of_b)) => numbers(how, &of_a, &of_b, a.shape(), floats(a) || floats(b)),
+        _ => one(how, Found::different(Reason::Dtype)),
+    }
+}
+
+/// Values of one type and number, each the same as the other.
+fn same_values(a: &TensorData, b: &TensorData, reason: Reason) -> Found {
+    let (different, at) = with_values!(a, of_a => differing(of_a, b));
+    let compared = u64::try_from(a.len()).unwrap_or(u64::MAX);
+    let reason = (different > 0).then_some(reason);
+    let measures = Measures { compared, different, ..Measures::default() };
+    Found { reason, at: at.map(|at| at.to_string()), measures }
+}
+
+fn differing<T: Values + PartialEq>(a: &[T], b: &TensorData) -> (u64, Option<usize>) {
+    let Some(b) = T::of(b) else { return (1, None) };
+    let different = || a.iter().zip(b).enumerate().filter(|(_, (a, b))| a != b).map(|(at, _)| at);
+    (u64::try_from(different().count()).unwrap_or(u64::MAX), different().next())
+}
+
+/// A type that a tensor may have.
+trait Values: Sized {
+    /// The values, if they are of this type.
+    fn of(data: &TensorData) -> Option<&[Self]>;
+}
+
+macro_rules! values {
+    ($($type:ty => $variant:ident),+ $(,)?) => {$(
+        impl Values for $type {
+            fn of(data: &TensorData) -> Option<&[Self]> {
+                if let TensorData::$variant(values) = data { Some(values) } else { None }
+            }
+        }
+    )+};
+}
+
+values! {
+    bool => Bool, u8 => Uint8, u16 => Uint16, u32 => Uint32, u64 => Uint64, i8 => Int8, i16 => Int16,
+    i32 => Int32, i64 => Int64, half::f16 => Fp16, half::bf16 => Bf16, f32 => Fp32, f64 => Fp64,
+    String => Bytes,
+}
+
+/// Numbers of one shape; `floats` unless all are integers or truth values.
+fn numbers(how: &Comparator, a: &[f64], b: &[f64], shape: &[i64], floats: bool) -> Findings {
+    let numeric = |tolerance| (ComparatorKind::Numeric, numeric::compare(a, b, tolerance));
+    let exact = || (ComparatorKind::Exact, numeric::compare(a, b, Tolerance::NONE));
+    match how {
+        Comparator::Auto if !floats => {
+            let (kind, mut found) = exact();
+            if found.reason == Some(Reason::Numeric) {
+                found.reason = Some(Reason::Value);
+            }
+            vec![(kind, found)]
+        }
+        Comparator::Auto if [a, b].iter().all(|values| label::looks_like_probabilities(values, shape)) => {
+            let by = (ComparatorKind::Label, label::compare(a, b, width(shape), LabelSpec::default()));
+            vec![by, numeric(PROBABILITY)]
+        }
+        Comparator::Auto => vec![numeric(Tolerance::default())],
+        Comparator::Numeric(tolerance) => vec![numeric(*tolerance)],
+        Comparator::Json(spec) => vec![numeric(spec.tolerance)],
+        Comparator::Label(spec) => vec![(ComparatorKind::Label, label::compare(a, b, width(shape), *spec))],
+        Comparator::Exact | Comparator::Text(_) | Comparator::Status => vec![exact()],
+    }
+}
+
+/// What two language models said.
+fn texts(how: &Comparator, a: &str, b: &str) -> Findings {
+    match how {
+        Comparator::Auto => vec![(ComparatorKind::Text, text::compare(a, b, TextSpec::default()))],
+        Comparator::Text(spec) => vec![(ComparatorKind::Text, text::compare(a, b, *spec))],
+        Comparator::Label(_) => {
+            vec![(ComparatorKind::Label, Found::same_or(a.trim() == b.trim(), Reason::Label))]
+        }
+        Comparator::Json(spec) => {
+            let limits = Limits::default();
+            match (parse_json(a.as_bytes(), &limits), parse_json(b.as_bytes(), &limits)) {
+                (Ok(a), Ok(b)) => vec![(ComparatorKind::Json, json::compare(&a, &b, &Rules::of(spec)))],
+                _ => vec![(ComparatorKind::Exact, Found::same_or(a == b, Reason::Text))],
+            }
+        }
+        Comparator::Exact | Comparator::Numeric(_) | Comparator::Status => {
+            vec![(ComparatorKind::Exact, Found::same_or(a == b, Reason::Text))]
+        }
+    }
+}
+
+/// JSON values; numbers in them within `tolerance` unless the comparator says otherwise.
+fn values(how: &Comparator, a: &Json, b: &Json, tolerance: Tolerance) -> Findings {
+    let json = |rules: &Rules| json::compare(a, b, rules);
+    let exact = || {
+        let found = json(&Rules::within(Tolerance::NONE));
+        vec![(ComparatorKind::Exact, found)]
+    };
+    match how {
+        Comparator::Auto => vec![(ComparatorKind::Json, json(&Rules::within(tolerance)))],
+        Comparator::Json(spec) => vec![(ComparatorKind::Json, json(&Rules::of(spec)))],
+        Comparator::Numeric(tolerance) => vec![(ComparatorKind::Numeric, json(&Rules::within(*tolerance)))],
+        Comparator::Label(_) => {
+            let mut found = json(&Rules::within(Tolerance::NONE));
+            if found.reason == Some(Reason::JsonValue) {
+                found.reason = Some(Reason::Label);
+            }
+            vec![(ComparatorKind::Label, found)]
+        }
+        Comparator::Text(spec) => match (a.as_str(), b.as_str()) {
+            (Some(a), Some(b)) => vec![(ComparatorKind::Text, text::compare(a, b, *spec))],
+            _ => exact(),
+        },
+        Comparator::Exact | Comparator::Status => exact(),
+    }
+}
+
+fn text_rows(a: &[String], b: &[String], spec: TextSpec) -> Found {
+    let mut all = Found::default();
+    for (at, (a, b)) in a.iter().zip(b).enumerate() {
+        let found = text::compare(a, b, spec);
+        all.measures.merge(&found.measures);
+        if all.reason.is_none() && found.reason.is_some() {
+            all.reason = found.reason;
+            all.at = Some(at.to_string());
+        }
+    }
+    all
+}
+
+fn shapes(a: &[i64], b: &[i64]) -> String {
+    format!("{a:?} and {b:?}")
+}
