@@ -9,6 +9,7 @@
 pub mod body;
 pub mod forward;
 pub mod grpc;
+pub mod http1;
 pub mod hygiene;
 pub mod respond;
 pub mod rewrite;
