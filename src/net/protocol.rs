@@ -1,5 +1,5 @@
-//! From a byte stream to requests: tells HTTP/2 from HTTP/1.1 by what comes first, then runs
-//! hyper's codec for it until the connection ends or is drained.
+//! From a byte stream to requests: tells HTTP/2 from HTTP/1.1 by what comes first, and runs hyper's
+//! codec for HTTP/2 until the connection ends or is drained.
 //!
 //! Nothing is set up for a connection that has not yet sent a byte: waiting costs a timer and no
 //! buffer. `h2c` by `Upgrade` is absent (RFC 9113 section 3.1 has withdrawn it), prior knowledge is
@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -24,7 +24,6 @@ use tokio::time::{Instant, sleep};
 use super::drain::Latch;
 use super::handler::{Handler, incoming};
 use super::silent::Silent;
-use super::timer::{PolledTimer, check_period};
 use super::transport::{Rewind, Transport};
 use super::{ConnectionFault, DownstreamSpec};
 
@@ -35,12 +34,6 @@ const FIRST_READ: usize = 4096;
 /// How long a connection that has not sent anything yet is still listened to once draining starts:
 /// its first request may be under way, and clients do not repeat what fails on a new connection.
 const DRAIN_GRACE: Duration = Duration::from_millis(100);
-/// hyper's buffers of an HTTP/1.1 connection: reads grow up to it while a long body comes.
-const H1_BUFFER: usize = 256 * 1024;
-/// hyper refuses a smaller one by panic.
-const H1_BUFFER_MIN: usize = 8 * 1024;
-/// hyper keeps this many header fields on the stack, and allocates for each request if told any number.
-const H1_DEFAULT_HEADERS: usize = 100;
 /// Answer bytes buffered for one HTTP/2 stream that its client does not read.
 const H2_SEND_BUFFER: usize = 256 * 1024;
 /// Streams a client may reset before they were taken up, and those we may reset for its mistakes,
@@ -50,11 +43,7 @@ const H2_LOCAL_RESETS: usize = 1024;
 
 /// The codecs, set up once for all connections of a listener and worker.
 pub(super) struct Protocols {
-    h1: http1::Builder,
-    /// For connections that begin during a drain: one request, and the answer says so.
-    h1_last: http1::Builder,
     h2: http2::Builder<StreamSpawner>,
-    check: Duration,
 }
 
 /// What the first bytes said.
@@ -139,18 +128,6 @@ fn read_some(
 impl Protocols {
     /// Codecs with the limits of `spec`.
     pub(super) fn new(spec: &DownstreamSpec) -> Self {
-        let mut h1 = http1::Builder::new();
-        h1.timer(PolledTimer)
-            .header_read_timeout(spec.header_timeout)
-            .max_header_size(spec.header_bytes)
-            .max_buf_size(H1_BUFFER.max(spec.header_bytes).max(H1_BUFFER_MIN))
-            // A client that closes its side is gone: the handler's future is dropped.
-            .half_close(false);
-        if spec.header_count != H1_DEFAULT_HEADERS {
-            h1.max_headers(spec.header_count);
-        }
-        let mut h1_last = h1.clone();
-        h1_last.keep_alive(false);
         let mut h2 = http2::Builder::new(StreamSpawner);
         h2.initial_stream_window_size(spec.h2_stream_window)
             .initial_connection_window_size(spec.h2_connection_window)
@@ -159,30 +136,7 @@ impl Protocols {
             .max_send_buf_size(H2_SEND_BUFFER)
             .max_pending_accept_reset_streams(H2_PENDING_RESETS)
             .max_local_error_reset_streams(H2_LOCAL_RESETS);
-        Self { h1, h1_last, h2, check: check_period(spec.header_timeout) }
-    }
-
-    /// Serves HTTP/1.x until the connection ends. When the latch fires, an idle connection closes and
-    /// a busy one closes after its answer.
-    pub(super) async fn serve_h1<H: Handler>(
-        &self,
-        io: Rewind<Transport>,
-        handler: H,
-        latch: &Latch,
-    ) -> Result<(), ConnectionFault> {
-        let service = service_fn(move |request: Request<Incoming>| Answer {
-            inner: handler.handle(request.map(incoming)),
-        });
-        let last = latch.fired();
-        let codec = if last { &self.h1_last } else { &self.h1 };
-        let connection = pin!(codec.serve_connection(TokioIo::new(io), service).with_upgrades());
-        // hyper, told to shut down before it has read anything, would drop the request read ahead.
-        let shut_down = |connection: Pin<&mut _>| {
-            if !last {
-                http1::UpgradeableConnection::graceful_shutdown(connection);
-            }
-        };
-        drive(connection, shut_down, latch, Some(self.check)).await
+        Self { h2 }
     }
 
     /// Serves HTTP/2 until the connection ends. When the latch fires the client gets a GOAWAY, and
@@ -200,23 +154,20 @@ impl Protocols {
             inner: Box::pin(handler.handle(request.map(incoming))),
         });
         let connection = pin!(self.h2.serve_connection(TokioIo::new(io), service));
-        drive(connection, http2::Connection::graceful_shutdown, latch, None).await
+        drive(connection, http2::Connection::graceful_shutdown, latch).await
     }
 }
 
-/// Runs a connection of hyper's. A poll costs two loads on top of hyper's: whether a drain has begun,
-/// whether it is time for a `check` (see [`PolledTimer`]). The task is subscribed to the latch already.
+/// Runs a connection of hyper's. A poll costs a load on top of hyper's: whether a drain has begun. The
+/// task is subscribed to the latch already.
 async fn drive<C>(
     mut connection: Pin<&mut C>,
     shut_down: impl Fn(Pin<&mut C>),
     latch: &Latch,
-    check: Option<Duration>,
 ) -> Result<(), ConnectionFault>
 where
     C: Future<Output = hyper::Result<()>>,
 {
-    let mut alarm = pin!(check.map(sleep));
-    let mut alarm_set = false;
     let mut told = false;
     let outcome = poll_fn(|cx| {
         if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
@@ -228,18 +179,6 @@ where
             shut_down(connection.as_mut());
             if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
                 return Poll::Ready(outcome);
-            }
-        }
-        if let (Some(mut alarm), Some(period)) = (alarm.as_mut().as_pin_mut(), check) {
-            // Polled when new and when over, not in between: the task's waker stays the same.
-            while !alarm_set || alarm.is_elapsed() {
-                if alarm_set {
-                    alarm.as_mut().reset(Instant::now() + period);
-                    if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
-                        return Poll::Ready(outcome);
-                    }
-                }
-                alarm_set = alarm.as_mut().poll(cx).is_pending() || alarm_set;
             }
         }
         Poll::Pending
@@ -285,23 +224,8 @@ fn is_io(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 pin_project_lite::pin_project! {
-    /// A handler's future in the shape hyper wants: an answer always comes.
-    struct Answer<F> {
-        #[pin]
-        inner: F,
-    }
-}
-
-impl<F: Future> Future for Answer<F> {
-    type Output = Result<F::Output, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().inner.poll(cx).map(Ok)
-    }
-}
-
-pin_project_lite::pin_project! {
-    /// The same for HTTP/2, where it is left to us that `HEAD` is answered without a body.
+    /// A handler's future in the shape hyper wants: an answer always comes. With HTTP/2 it is left to
+    /// us that `HEAD` is answered without a body.
     struct Http2Answer<F> {
         #[pin]
         inner: F,

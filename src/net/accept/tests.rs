@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::base::{BindAddress, Fault, FaultKind};
 use crate::net::{DrainSignal, IncomingBody, ListenerSpec, TlsSpec, bind, drain_pair};
+use crate::wire::upgrade::Upgrade;
 
 /// Longer than any test may take; only a failing test waits for it.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -105,9 +106,9 @@ impl Handler for ByPath {
                 }
                 "/panic" => panic!("a handler's bug"),
                 "/upgrade" => {
-                    let upgrade = hyper::upgrade::on(&mut request);
+                    let upgrade = Upgrade::take(request.extensions_mut()).unwrap();
                     spawn_local(async move {
-                        let mut tunnel = TokioIo::new(upgrade.await.unwrap());
+                        let mut tunnel = upgrade.connection().await.unwrap();
                         let mut buffer = [0; 64];
                         while let Ok(read @ 1..) = tunnel.read(&mut buffer).await {
                             tunnel.write_all(&buffer[..read]).await.unwrap();
