@@ -8,7 +8,7 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Buf as _, Bytes};
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
+use http::{HeaderValue, Method, Request, Uri, Version};
 use httparse::{Header, ParserConfig, Status};
 
 use crate::base::{Fault, FaultKind};
@@ -21,10 +21,9 @@ const FIELDS_ON_STACK: usize = 100;
 /// Empty lines in front of a request that are passed over (RFC 9112 section 2.2 asks for one).
 const EMPTY_LINES: usize = 4;
 
-/// The head of a request: the request without its body, and what the codec must know of it.
-#[derive(Debug)]
+/// What the codec must know of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Head {
-    pub(super) request: Request<()>,
     pub(super) ask: Ask,
     /// How its body is delimited; never by the end of the connection.
     pub(super) length: Length,
@@ -47,16 +46,16 @@ pub(super) struct Ask {
     pub(super) trailers: bool,
 }
 
-/// Takes the head of a request off `input`; `None` where it is not complete. Its fields are put
-/// into `map`, which is empty and given back where there is no request.
+/// Takes the head of a request off `input` and puts it into `request`, whose header map is empty;
+/// `None` where it is not complete.
 ///
 /// # Errors
-/// What to tell the client; the connection is of no use then.
+/// What to tell the client; the connection is of no use then, nor is `request`.
 pub(super) fn head(
     input: &mut Bytes,
     max_bytes: usize,
     max_fields: usize,
-    map: &mut HeaderMap,
+    request: &mut Request<()>,
 ) -> Result<Option<Head>, Fault> {
     for _ in 0..EMPTY_LINES {
         if !input.starts_with(b"\r\n") {
@@ -66,9 +65,9 @@ pub(super) fn head(
     }
     let parsed = if max_fields <= FIELDS_ON_STACK {
         let mut lines = [const { MaybeUninit::uninit() }; FIELDS_ON_STACK];
-        parse(input, max_bytes, lines.get_mut(..max_fields).unwrap_or_default(), map)?
+        parse(input, max_bytes, lines.get_mut(..max_fields).unwrap_or_default(), request)?
     } else {
-        parse(input, max_bytes, &mut vec![MaybeUninit::uninit(); max_fields], map)?
+        parse(input, max_bytes, &mut vec![MaybeUninit::uninit(); max_fields], request)?
     };
     Ok(parsed.map(|(head, size)| {
         input.advance(size);
@@ -81,7 +80,7 @@ fn parse<'a>(
     input: &'a Bytes,
     max_bytes: usize,
     lines: &mut [MaybeUninit<Header<'a>>],
-    map: &mut HeaderMap,
+    request: &mut Request<()>,
 ) -> Result<Option<(Head, usize)>, Fault> {
     let max_fields = lines.len();
     let mut parsed = httparse::Request::new(&mut []);
@@ -103,35 +102,38 @@ fn parse<'a>(
         return Err(bad("its first line is malformed"));
     };
     let version = if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
-    let method = Method::from_bytes(method.as_bytes()).map_err(|_| bad("its method is malformed"))?;
-    let uri = Uri::from_maybe_shared(input.slice_ref(target.as_bytes()))
-        .map_err(|_| bad("its target is malformed"))?;
+    let Ok(method) = Method::from_bytes(method.as_bytes()) else {
+        return Err(bad("its method is malformed"));
+    };
+    let Ok(uri) = Uri::from_maybe_shared(input.slice_ref(target.as_bytes())) else {
+        return Err(bad("its target is malformed"));
+    };
+    let is_old = version == Version::HTTP_10;
+    let to_head = method == Method::HEAD;
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    *request.version_mut() = version;
 
     let mut seen = Seen::default();
-    let mut headers = std::mem::take(map);
+    let headers = request.headers_mut();
     for line in parsed.headers.iter() {
         let value = HeaderValue::from_maybe_shared(input.slice_ref(line.value));
         let (Ok(name), Ok(value)) = (name(line.name), value) else {
             return Err(bad("a field is malformed"));
         };
-        seen.note(name.as_str(), &value)?;
-        headers.append(name, value);
+        if seen.note(name.as_str(), &value)? {
+            headers.append(name, value);
+        }
     }
-    let is_old = version == Version::HTTP_10;
     let length = seen.length(is_old)?;
     let ask = Ask {
-        to_head: method == Method::HEAD,
+        to_head,
         is_old,
         keep_alive: !seen.close && (!is_old || seen.keep_alive),
         trailers: seen.trailers,
     };
-    let mut request = Request::new(());
-    *request.method_mut() = method;
-    *request.uri_mut() = uri;
-    *request.version_mut() = version;
-    *request.headers_mut() = headers;
     let expects = seen.expects && !is_old && length != Length::Known(0);
-    Ok(Some((Head { request, ask, length, expects, upgrade: seen.upgrade && !is_old }, size)))
+    Ok(Some((Head { ask, length, expects, upgrade: seen.upgrade && !is_old }, size)))
 }
 
 /// What the fields say of the framing and the connection.
@@ -147,8 +149,9 @@ struct Seen {
 }
 
 impl Seen {
-    /// Looks at the few fields that matter here, by the length of their names first.
-    fn note(&mut self, name: &str, value: &HeaderValue) -> Result<(), Fault> {
+    /// Looks at the few fields that matter here, by the length of their names first; `false` for a
+    /// line that only repeats another.
+    fn note(&mut self, name: &str, value: &HeaderValue) -> Result<bool, Fault> {
         match (name.len(), name) {
             (2, "te") => self.trailers |= has_token(value, b"trailers"),
             (6, "expect") => self.expects |= value.as_bytes().eq_ignore_ascii_case(b"100-continue"),
@@ -163,7 +166,7 @@ impl Seen {
                 if self.length.is_some_and(|known| known != length) {
                     return Err(bad("Content-Length twice, and not the same"));
                 }
-                self.length = Some(length);
+                return Ok(self.length.replace(length).is_none());
             }
             (17, "transfer-encoding") => {
                 if self.chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
@@ -174,7 +177,7 @@ impl Seen {
             }
             _ => {}
         }
-        Ok(())
+        Ok(true)
     }
 
     /// RFC 9112 section 6.3, without the leniency that it allows.

@@ -20,19 +20,11 @@ use crate::wire::body::Side;
 use crate::wire::http1::{Outgoing, Size};
 
 pin_project_lite::pin_project! {
-    /// A request under way.
-    pub(super) struct Exchange<F, B> {
-        ask: Ask,
-        may_switch: bool,
-        #[pin]
-        stage: Stage<F, B>,
-    }
-}
-
-pin_project_lite::pin_project! {
-    #[project = StageNow]
-    enum Stage<F, B> {
-        Handling { #[pin] future: F },
+    /// A request under way, or the place for one.
+    #[project = ExchangeNow]
+    pub(super) enum Exchange<F, B> {
+        Empty,
+        Handling { ask: Ask, may_switch: bool, #[pin] future: F },
         Answering { outgoing: Outgoing, end: End, #[pin] body: B },
     }
 }
@@ -55,7 +47,7 @@ where
 {
     /// A request of `ask` that `future` answers; `may_switch` where its connection was offered.
     pub(super) fn new(future: F, ask: Ask, may_switch: bool) -> Self {
-        Self { ask, may_switch, stage: Stage::Handling { future } }
+        Self::Handling { ask, may_switch, future }
     }
 
     /// Goes on as far as it goes. `draining`: no other request is to come.
@@ -63,25 +55,25 @@ where
     /// # Errors
     /// Why the connection must be closed at once.
     pub(super) fn poll(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         link: &Link,
         draining: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<End, ConnectionFault>> {
-        let mut this = self.project();
-        if let StageNow::Handling { future } = this.stage.as_mut().project() {
+        if let ExchangeNow::Handling { ask, may_switch, future } = self.as_mut().project() {
             let Poll::Ready(response) = future.poll(cx) else {
                 return link.poll_gone(cx).map(|()| Err(ConnectionFault::ClientLeft));
             };
-            let (outgoing, end, body) = begin(response, *this.ask, *this.may_switch, draining, link)?;
-            this.stage.set(Stage::Answering { outgoing, end, body });
+            let (outgoing, end, body) = begin(response, *ask, *may_switch, draining, link)?;
+            self.set(Self::Answering { outgoing, end, body });
         }
-        match this.stage.project() {
-            StageNow::Answering { outgoing, end, body } => {
+        match self.project() {
+            ExchangeNow::Answering { outgoing, end, body } => {
                 let sent = ready!(poll_send(outgoing, body, link, cx));
                 Poll::Ready(sent.map(|()| *end))
             }
-            StageNow::Handling { .. } => Poll::Pending,
+            // Never seen: only a place with a request in it is polled.
+            _ => Poll::Ready(Err(ConnectionFault::AnswerFailed)),
         }
     }
 }

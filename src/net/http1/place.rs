@@ -10,29 +10,26 @@ use std::pin::Pin;
 /// Boxes kept: as many as requests are usually under way at once on a worker.
 const KEPT: usize = 64;
 
-/// Boxes for values of `T`, which need not move.
+/// Boxes for values of `T`, which do not move there.
 pub(super) struct Places<T> {
-    free: RefCell<Vec<Place<T>>>,
+    free: RefCell<Vec<Pin<Box<T>>>>,
 }
-
-/// A box, empty or not.
-pub(super) type Place<T> = Pin<Box<Option<T>>>;
 
 impl<T> Places<T> {
     pub(super) fn new() -> Self {
         Self { free: RefCell::new(Vec::new()) }
     }
 
-    /// An empty box.
-    pub(super) fn take(&self) -> Place<T> {
+    /// A box with what was left in it, or with what `empty` makes.
+    pub(super) fn take(&self, empty: impl FnOnce() -> T) -> Pin<Box<T>> {
         let free = self.free.borrow_mut().pop();
-        free.unwrap_or_else(|| Box::pin(None))
+        free.unwrap_or_else(|| Box::pin(empty()))
     }
 
-    /// Takes an empty box back.
-    pub(super) fn give(&self, place: Place<T>) {
+    /// Takes a box back.
+    pub(super) fn give(&self, place: Pin<Box<T>>) {
         let mut free = self.free.borrow_mut();
-        if free.len() < KEPT && place.is_none() {
+        if free.len() < KEPT {
             free.push(place);
         }
     }
@@ -45,13 +42,11 @@ mod tests {
     #[test]
     fn boxes_are_used_again_and_no_more_than_a_few_are_kept() {
         let places = Places::<u64>::new();
-        let mut place = places.take();
+        let place = places.take(|| 7);
         let address = std::ptr::from_ref(&*place).addr();
-        place.as_mut().set(Some(7));
-        place.as_mut().set(None);
         places.give(place);
-        let taken: Vec<_> = (0..2 * KEPT).map(|_| places.take()).collect();
-        assert_eq!(std::ptr::from_ref(&*taken[0]).addr(), address);
+        let taken: Vec<_> = (0..2 * KEPT).map(|_| places.take(|| 8)).collect();
+        assert_eq!((std::ptr::from_ref(&*taken[0]).addr(), *taken[0], *taken[1]), (address, 7, 8));
         taken.into_iter().for_each(|place| places.give(place));
         assert_eq!(places.free.borrow().len(), KEPT);
     }

@@ -91,13 +91,14 @@ where
         let link = &owner.0;
         let mut alarm = pin!(Alarm { sleep: sleep(self.period), set: false, period: self.period });
         loop {
-            let head = match self.next_head(link, latch, alarm.as_mut()).await {
+            let mut request = Request::new(());
+            let head = match self.next_head(&mut request, link, latch, alarm.as_mut()).await {
                 Ok(Some(head)) => head,
                 Ok(None) => return Ok(()),
                 Err(NoHead::Refused(fault)) => return Err(Box::pin(refuse(link, &fault)).await),
                 Err(NoHead::Ended(fault)) => return Err(fault),
             };
-            let (end, offer) = self.answer(head, link, &handler, latch).await?;
+            let (end, offer) = self.answer(head, request, link, &handler, latch).await?;
             match (end, link.left()) {
                 (End::Switched, _) => {
                     if let (Some(offer), Some((io, ahead))) = (offer, link.take()) {
@@ -127,10 +128,11 @@ where
     F: Future<Output = Response<B>>,
     B: Body<Data = Bytes, Error = Fault>,
 {
-    /// Waits for the head of the next request; `None` where the connection has ended between two, or
-    /// is to end.
+    /// Waits for the head of the next request, which is put into `request`; `None` where the
+    /// connection has ended between two, or is to end.
     async fn next_head(
         &self,
+        request: &mut Request<()>,
         link: &Link,
         latch: &Latch,
         mut alarm: Pin<&mut Alarm>,
@@ -142,18 +144,19 @@ where
                 let parsed = link.with_rest(|rest| {
                     let whole = scanned == 0 || ends_head(rest, scanned) || rest.len() > shared.max_bytes;
                     if rest.is_empty() || !whole {
-                        return Ok((None, rest.len()));
+                        scanned = rest.len();
+                        return Ok(None);
                     }
-                    let mut map = shared.take_map();
-                    let head = decode::head(rest, shared.max_bytes, shared.max_fields, &mut map);
-                    if !matches!(head, Ok(Some(_))) {
-                        shared.give_map(map);
+                    if request.headers().capacity() == 0 {
+                        *request.headers_mut() = shared.take_map();
                     }
-                    head.map(|head| (head, rest.len()))
+                    let head = decode::head(rest, shared.max_bytes, shared.max_fields, request);
+                    scanned = rest.len();
+                    head
                 });
                 match parsed {
-                    Ok((Some(head), _)) => return Poll::Ready(Ok(Some(head))),
-                    Ok((None, length)) => scanned = length,
+                    Ok(None) => {}
+                    Ok(Some(head)) => return Poll::Ready(Ok(Some(head))),
                     Err(fault) => return Poll::Ready(Err(NoHead::Refused(fault))),
                 }
                 match link.poll_read_head(cx) {
@@ -188,7 +191,8 @@ where
     /// asked for another protocol.
     async fn answer<H>(
         &self,
-        mut head: Head,
+        head: Head,
+        mut request: Request<()>,
         link: &Rc<Link>,
         handler: &H,
         latch: &Latch,
@@ -196,17 +200,16 @@ where
     where
         C: Fn(&H, Request<IncomingBody>) -> F,
     {
-        let offer = head.upgrade.then(|| Offer::make(head.request.extensions_mut()));
-        let (ask, body) = (head.ask, link.begin(&head));
-        let mut place = self.places.take();
-        let future = (self.call)(handler, head.request.map(|()| body));
-        place.as_mut().set(Some(Exchange::new(future, ask, offer.is_some())));
-        let end = poll_fn(|cx| match place.as_mut().as_pin_mut() {
-            Some(exchange) => exchange.poll(link, latch.fired(), cx),
-            None => Poll::Ready(Err(ConnectionFault::AnswerFailed)),
-        })
-        .await;
-        place.as_mut().set(None);
+        let offer = head.upgrade.then(|| Offer::make(request.extensions_mut()));
+        let body = link.begin(&head);
+        let mut place = self.places.take(|| Exchange::Empty);
+        place.as_mut().set(Exchange::new(
+            (self.call)(handler, request.map(|()| body)),
+            head.ask,
+            offer.is_some(),
+        ));
+        let end = poll_fn(|cx| place.as_mut().poll(link, latch.fired(), cx)).await;
+        place.as_mut().set(Exchange::Empty);
         self.places.give(place);
         end.map(|end| (end, offer))
     }
