@@ -39,7 +39,7 @@ pub(super) async fn refuse(link: &Link, fault: &Fault) -> ConnectionFault {
     let write = poll_fn(|cx| link.poll_write_out(&mut outgoing, cx));
     if let Ok(Ok(())) = timeout(LINGER, write).await {
         link.shared.lender.give_output(outgoing.take_buffer());
-        goodbye(link, fault.kind == FaultKind::HeadersTooLarge).await;
+        goodbye(link, true).await;
     }
     match fault.kind {
         FaultKind::HeadersTooLarge => ConnectionFault::HeadersTooLarge,

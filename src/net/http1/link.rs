@@ -170,11 +170,11 @@ impl Link {
         match self.left() {
             Left::Nothing => true,
             Left::Gone | Left::Malformed => false,
+            // A client that was not asked for its body may send the next request in its place, or not
+            // (RFC 9110 section 10.1.1): what comes could be either.
+            Left::Some if self.expects() => false,
             Left::Some if self.held.get() => true,
-            Left::Some => {
-                !self.expects()
-                    && self.inner.borrow().content.size_hint().exact().is_none_or(|left| left <= DRAIN)
-            }
+            Left::Some => self.inner.borrow().content.size_hint().exact().is_none_or(|left| left <= DRAIN),
         }
     }
 
