@@ -12,22 +12,26 @@ use super::Malformed;
 /// # Errors
 /// [`Malformed`] where it is no token (RFC 9110 section 5.1).
 pub fn name(text: &str) -> Result<HeaderName, Malformed> {
-    let likely: &[(HeaderName, &str)] = match text.len() {
-        4 => &[(header::HOST, "Host"), (header::DATE, "Date")],
-        6 => &[(header::ACCEPT, "Accept"), (header::SERVER, "Server")],
-        10 => &[(header::USER_AGENT, "User-Agent"), (header::CONNECTION, "Connection")],
-        12 => &[(header::CONTENT_TYPE, "Content-Type")],
-        14 => &[(header::CONTENT_LENGTH, "Content-Length")],
-        15 => &[(header::ACCEPT_ENCODING, "Accept-Encoding")],
-        17 => &[(header::TRANSFER_ENCODING, "Transfer-Encoding")],
-        _ => &[],
-    };
-    for (name, titled) in likely {
-        if text == *titled || text == name.as_str() {
-            return Ok(name.clone());
-        }
+    match text.len() {
+        4 if is(text, "host", "Host") => return Ok(header::HOST),
+        4 if is(text, "date", "Date") => return Ok(header::DATE),
+        6 if is(text, "accept", "Accept") => return Ok(header::ACCEPT),
+        6 if is(text, "server", "Server") => return Ok(header::SERVER),
+        10 if is(text, "user-agent", "User-Agent") => return Ok(header::USER_AGENT),
+        10 if is(text, "connection", "Connection") => return Ok(header::CONNECTION),
+        12 if is(text, "content-type", "Content-Type") => return Ok(header::CONTENT_TYPE),
+        14 if is(text, "content-length", "Content-Length") => return Ok(header::CONTENT_LENGTH),
+        15 if is(text, "accept-encoding", "Accept-Encoding") => return Ok(header::ACCEPT_ENCODING),
+        17 if is(text, "transfer-encoding", "Transfer-Encoding") => return Ok(header::TRANSFER_ENCODING),
+        _ => {}
     }
     HeaderName::from_bytes(text.as_bytes()).map_err(|_| Malformed::Rule("a field has a malformed name"))
+}
+
+/// Comparing with texts whose length is known is comparing a few words.
+#[inline(always)]
+fn is(text: &str, lower: &str, titled: &str) -> bool {
+    text == lower || text == titled
 }
 
 #[cfg(test)]
