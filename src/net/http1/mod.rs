@@ -26,3 +26,6 @@ mod serve;
 mod shared;
 
 pub(super) use serve::{Http1, ServeHttp1};
+
+#[cfg(test)]
+mod tests;
