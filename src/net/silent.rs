@@ -1,6 +1,6 @@
 //! Answers to `HEAD` over HTTP/2, which must have no body (RFC 9110 section 9.3.2).
 //!
-//! hyper's HTTP/1.1 codec sees to it; its HTTP/2 codec sends whatever body it is given, which
+//! Our HTTP/1.1 codec sees to it; hyper's HTTP/2 codec sends whatever body it is given, which
 //! clients take for a broken stream.
 
 use std::pin::Pin;

@@ -610,7 +610,7 @@ fn a_client_that_leaves_drops_the_future_of_its_request() {
         client.write_all(b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
         running.until(Event::Waiting).await;
         drop(client);
-        // hyper drops the request as it fails, the connection's task reports after that.
+        // The request is dropped as it fails, the connection's task reports after that.
         let mut told = [running.event().await, running.event().await, running.event().await];
         told.sort_by_key(|event| format!("{event:?}"));
         assert_eq!(told, [Event::Abandoned, Event::Closed, Event::Failed(ConnectionFault::ClientLeft)]);
