@@ -101,8 +101,10 @@ fn around(policy: Node, model: &ModelName, sticky: bool) -> Node {
     let mark = policy.mark;
     let text = |text: &str| Node { mark, kind: Kind::Scalar { text: text.to_owned(), plain: false } };
     let list = |items| Node { mark, kind: Kind::List(items) };
-    let stable = map(mark, [("name", text("stable")), ("upstream", map(mark, [("url", text("http://h:1"))]))]);
-    let mut model = vec![("name", text(model.as_str())), ("versions", list(vec![stable])), ("rollout", policy)];
+    let stable =
+        map(mark, [("name", text("stable")), ("upstream", map(mark, [("url", text("http://h:1"))]))]);
+    let mut model =
+        vec![("name", text(model.as_str())), ("versions", list(vec![stable])), ("rollout", policy)];
     if sticky {
         model.push(("sticky", map(mark, [("header", text("x-key"))])));
     }

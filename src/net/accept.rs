@@ -17,8 +17,10 @@ use tokio::time::{sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::drain::{Drain, Latch, Seats, subscribe};
+use super::http1::{Http1, ServeHttp1};
+use super::http2::Http2;
 use super::listener::{Listener, ListeningSocket, SocketFile};
-use super::protocol::{Protocols, opening};
+use super::protocol::opening;
 use super::tls::{ALPN_H2, ServerTls};
 use super::transport::{Rewind, Stream, StreamSocket, Transport};
 use super::{ConnectionFault, ConnectionInfo, ConnectionWatch, DownstreamSpec, Handler, Refusal};
@@ -62,7 +64,8 @@ where
 {
     let socket = AcceptSocket::of(listener.socket)?;
     let gate = Rc::new(Gate {
-        protocols: Protocols::new(&spec),
+        http2: Http2::new(&spec),
+        http1: Http1::new(&spec, |handler: &H, request| handler.handle(request)),
         spec,
         listener: Rc::from(&*listener.name),
         allow_pin: listener.allow_pin,
@@ -110,8 +113,9 @@ where
 }
 
 /// What the connections of one listener and worker share.
-struct Gate<M, W> {
-    protocols: Protocols,
+struct Gate<M, W, S> {
+    http2: Http2,
+    http1: S,
     spec: Rc<DownstreamSpec>,
     listener: Rc<str>,
     allow_pin: bool,
@@ -122,11 +126,12 @@ struct Gate<M, W> {
     watch: W,
 }
 
-impl<H, M, W> Gate<M, W>
+impl<H, M, W, S> Gate<M, W, S>
 where
     H: Handler,
     M: Fn(&ConnectionInfo) -> H + 'static,
     W: ConnectionWatch,
+    S: ServeHttp1<H> + 'static,
 {
     /// Starts the task of an accepted connection, or closes it at once when too many are open.
     fn admit(self: &Rc<Self>, socket: StreamSocket, peer: Option<SocketAddr>, tasks: &mut JoinSet<()>) {
@@ -141,7 +146,7 @@ where
     }
 
     /// The life of one connection.
-    async fn connection(self: Rc<Self>, stream: Stream, peer: Option<SocketAddr>, closed: Closed<M, W>) {
+    async fn connection(self: Rc<Self>, stream: Stream, peer: Option<SocketAddr>, closed: Closed<M, W, S>) {
         let mut place = pin!(self.latch.place());
         subscribe(place.as_mut()).await;
         if let Err(fault) = self.converse(stream, peer).await {
@@ -167,16 +172,16 @@ where
             tls: self.tls.is_some(),
             http2: opening.http2,
         });
-        let io = Rewind::new(opening.bytes, transport);
         if opening.http2 {
-            Box::pin(self.protocols.serve_h2(io, handler, &self.latch)).await
+            let io = Rewind::new(opening.bytes, transport);
+            Box::pin(self.http2.serve(io, handler, &self.latch)).await
         } else {
-            Box::pin(self.protocols.serve_h1(io, handler, &self.latch)).await
+            Box::pin(self.http1.serve(transport, opening.bytes, handler, &self.latch)).await
         }
     }
 }
 
-impl<M, W> Gate<M, W> {
+impl<M, W, S> Gate<M, W, S> {
     /// A connection's task has ended. Its panic ended it alone; the hook has written where.
     fn reaped(&self, ended: Result<(), JoinError>) {
         if let Err(error) = ended
@@ -188,9 +193,9 @@ impl<M, W> Gate<M, W> {
 }
 
 /// Says that a connection is over, in whatever way its task ends.
-struct Closed<M, W: ConnectionWatch>(Rc<Gate<M, W>>);
+struct Closed<M, W: ConnectionWatch, S>(Rc<Gate<M, W, S>>);
 
-impl<M, W: ConnectionWatch> Drop for Closed<M, W> {
+impl<M, W: ConnectionWatch, S> Drop for Closed<M, W, S> {
     fn drop(&mut self) {
         self.0.watch.closed();
     }

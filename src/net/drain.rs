@@ -115,7 +115,7 @@ pub(super) async fn subscribe(mut place: Pin<&mut Notified<'_>>) {
 }
 
 /// Counts open sockets of one worker and listener, tunnels after an upgrade included, which live on
-/// outside the task that served the connection. Atomic because hyper wants upgradable sockets
+/// outside the task that served the connection. Atomic because a tunnel's socket must be
 /// `Send`; touched at the two ends of a connection's life only.
 #[derive(Debug, Default)]
 pub(super) struct Seats {

@@ -1,6 +1,5 @@
 //! The seam between connections and requests: what a connection knows of itself, and what it
-//! hands its requests to. No type of hyper's is named above this line but through
-//! [`IncomingBody`], so that the codec below can be exchanged.
+//! hands its requests to. Nothing above this line knows which codec is below it.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -15,11 +14,6 @@ use crate::wire::body::Inbound;
 
 /// The body of a request as it comes from the client: polled with backpressure, trailers included.
 pub type IncomingBody = Inbound;
-
-/// Makes the seam's body of hyper's.
-pub(super) fn incoming(body: hyper::body::Incoming) -> IncomingBody {
-    Inbound::request(body)
-}
 
 /// What a connection hands its requests to. One per connection, cheap to clone.
 pub trait Handler: Clone + 'static {

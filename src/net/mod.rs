@@ -12,11 +12,11 @@
 mod accept;
 mod drain;
 mod handler;
+mod http1;
 mod http2;
 mod listener;
 mod protocol;
 mod spec;
-mod timer;
 mod tls;
 mod transport;
 mod watch;

@@ -1,32 +1,21 @@
-//! From a byte stream to requests: tells HTTP/2 from HTTP/1.1 by what comes first, then runs
-//! hyper's codec for it until the connection ends or is drained.
+//! What a connection speaks: HTTP/2 is told from HTTP/1.1 by what comes first.
 //!
 //! Nothing is set up for a connection that has not yet sent a byte: waiting costs a timer and no
 //! buffer. `h2c` by `Upgrade` is absent (RFC 9113 section 3.1 has withdrawn it), prior knowledge is
 //! there (section 3.3).
 
-use std::convert::Infallible;
-use std::error::Error as _;
-use std::future::{Future, poll_fn};
+use std::future::{Future as _, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, sleep};
 
+use super::ConnectionFault;
 use super::drain::Latch;
-use super::handler::{Handler, incoming};
-use super::http2::Http2;
-use super::timer::{PolledTimer, check_period};
-use super::transport::{Rewind, Transport};
-use super::{ConnectionFault, DownstreamSpec};
+use super::transport::Transport;
 
 /// What an HTTP/2 client sends first (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -35,22 +24,6 @@ const FIRST_READ: usize = 4096;
 /// How long a connection that has not sent anything yet is still listened to once draining starts:
 /// its first request may be under way, and clients do not repeat what fails on a new connection.
 const DRAIN_GRACE: Duration = Duration::from_millis(100);
-/// hyper's buffers of an HTTP/1.1 connection: reads grow up to it while a long body comes.
-const H1_BUFFER: usize = 256 * 1024;
-/// hyper refuses a smaller one by panic.
-const H1_BUFFER_MIN: usize = 8 * 1024;
-/// hyper keeps this many header fields on the stack, and allocates for each request if told any number.
-const H1_DEFAULT_HEADERS: usize = 100;
-
-/// The codecs, set up once for all connections of a listener and worker.
-pub(super) struct Protocols {
-    h1: http1::Builder,
-    /// For connections that begin during a drain: one request, and the answer says so.
-    h1_last: http1::Builder,
-    h2: Http2,
-    check: Duration,
-}
-
 /// What the first bytes said.
 pub(super) struct Opening {
     /// The bytes read ahead.
@@ -128,155 +101,6 @@ fn read_some(
         seen.extend_from_slice(buffer.filled());
         buffer.filled().len()
     })
-}
-
-impl Protocols {
-    /// Codecs with the limits of `spec`.
-    pub(super) fn new(spec: &DownstreamSpec) -> Self {
-        let mut h1 = http1::Builder::new();
-        h1.timer(PolledTimer)
-            .header_read_timeout(spec.header_timeout)
-            .max_header_size(spec.header_bytes)
-            .max_buf_size(H1_BUFFER.max(spec.header_bytes).max(H1_BUFFER_MIN))
-            // A client that closes its side is gone: the handler's future is dropped.
-            .half_close(false);
-        if spec.header_count != H1_DEFAULT_HEADERS {
-            h1.max_headers(spec.header_count);
-        }
-        let mut h1_last = h1.clone();
-        h1_last.keep_alive(false);
-        let h2 = Http2::new(spec);
-        Self { h1, h1_last, h2, check: check_period(spec.header_timeout) }
-    }
-
-    /// Serves HTTP/1.x until the connection ends. When the latch fires, an idle connection closes and
-    /// a busy one closes after its answer.
-    pub(super) async fn serve_h1<H: Handler>(
-        &self,
-        io: Rewind<Transport>,
-        handler: H,
-        latch: &Latch,
-    ) -> Result<(), ConnectionFault> {
-        let service = service_fn(move |request: Request<Incoming>| Answer {
-            inner: handler.handle(request.map(incoming)),
-        });
-        let last = latch.fired();
-        let codec = if last { &self.h1_last } else { &self.h1 };
-        let connection = pin!(codec.serve_connection(TokioIo::new(io), service).with_upgrades());
-        // hyper, told to shut down before it has read anything, would drop the request read ahead.
-        let shut_down = |connection: Pin<&mut _>| {
-            if !last {
-                http1::UpgradeableConnection::graceful_shutdown(connection);
-            }
-        };
-        drive(connection, shut_down, latch, Some(self.check)).await
-    }
-
-    /// Serves HTTP/2 until the connection ends: see [`Http2::serve`].
-    pub(super) async fn serve_h2<H: Handler>(
-        &self,
-        io: Rewind<Transport>,
-        handler: H,
-        latch: &Latch,
-    ) -> Result<(), ConnectionFault> {
-        self.h2.serve(io, handler, latch).await
-    }
-}
-
-/// Runs a connection of hyper's. A poll costs two loads on top of hyper's: whether a drain has begun,
-/// whether it is time for a `check` (see [`PolledTimer`]). The task is subscribed to the latch already.
-async fn drive<C>(
-    mut connection: Pin<&mut C>,
-    shut_down: impl Fn(Pin<&mut C>),
-    latch: &Latch,
-    check: Option<Duration>,
-) -> Result<(), ConnectionFault>
-where
-    C: Future<Output = hyper::Result<()>>,
-{
-    let mut alarm = pin!(check.map(sleep));
-    let mut alarm_set = false;
-    let mut told = false;
-    let outcome = poll_fn(|cx| {
-        if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
-            return Poll::Ready(outcome);
-        }
-        // After the poll, so that a request that had arrived is answered and not shut out.
-        if latch.fired() && !told {
-            told = true;
-            shut_down(connection.as_mut());
-            if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
-                return Poll::Ready(outcome);
-            }
-        }
-        if let (Some(mut alarm), Some(period)) = (alarm.as_mut().as_pin_mut(), check) {
-            // Polled when new and when over, not in between: the task's waker stays the same.
-            while !alarm_set || alarm.is_elapsed() {
-                if alarm_set {
-                    alarm.as_mut().reset(Instant::now() + period);
-                    if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
-                        return Poll::Ready(outcome);
-                    }
-                }
-                alarm_set = alarm.as_mut().poll(cx).is_pending() || alarm_set;
-            }
-        }
-        Poll::Pending
-    })
-    .await;
-    outcome.map_err(|error| fault_of(&error))
-}
-
-/// Why hyper gave up on a connection.
-fn fault_of(error: &hyper::Error) -> ConnectionFault {
-    if error.is_timeout() {
-        ConnectionFault::HeaderTimeout
-    } else if error.is_parse_too_large() {
-        ConnectionFault::HeadersTooLarge
-    } else if error.is_parse() {
-        ConnectionFault::Protocol
-    } else if error.is_user() {
-        ConnectionFault::AnswerFailed
-    } else if error.is_incomplete_message()
-        || error.is_canceled()
-        || error.is_closed()
-        || error.is_body_write_aborted()
-        || error.is_shutdown()
-        || error.source().is_none_or(is_io)
-    {
-        ConnectionFault::ClientLeft
-    } else {
-        // What is left is an error of HTTP/2's own: a flood, a broken frame, a wrong order.
-        ConnectionFault::Protocol
-    }
-}
-
-/// Whether an error, or one below it, is the socket's.
-fn is_io(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.is::<std::io::Error>() {
-            return true;
-        }
-        next = error.source();
-    }
-    false
-}
-
-pin_project_lite::pin_project! {
-    /// A handler's future in the shape hyper wants: an answer always comes.
-    struct Answer<F> {
-        #[pin]
-        inner: F,
-    }
-}
-
-impl<F: Future> Future for Answer<F> {
-    type Output = Result<F::Output, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().inner.poll(cx).map(Ok)
-    }
 }
 
 #[cfg(test)]

@@ -281,8 +281,8 @@ impl Live<'_> {
 mod tests {
     use super::*;
 
-    /// hyper keeps one of these per HTTP/1.1 connection and moves one per HTTP/2 stream, so its
-    /// size is memory per connection and time per request.
+    /// One is kept for every request under way, and it is moved where it is kept, so its size is
+    /// memory and time per request.
     #[test]
     fn the_future_of_a_request_stays_small() {
         fn size<A, B, C, F: Future>(_: impl Fn(A, B, C) -> F) -> usize {

@@ -67,27 +67,72 @@ impl Peer {
 /// [`super::hygiene::request`] and before the host is rewritten.
 pub fn request(parts: &mut http::request::Parts, peer: &Peer) {
     let headers = &mut parts.headers;
+    let seen = Seen::of(headers);
     if let Some(address) = &peer.forwarded_for {
-        append_address(headers, address);
+        match seen.forwarded_for {
+            true => append_address(headers, address),
+            false => drop(headers.append(X_FORWARDED_FOR, address.clone())),
+        }
     }
-    if let Entry::Vacant(entry) = headers.entry(X_FORWARDED_PROTO) {
-        entry.insert(HeaderValue::from_static(peer.scheme));
+    if !seen.forwarded_proto {
+        headers.append(X_FORWARDED_PROTO, HeaderValue::from_static(peer.scheme));
     }
-    if !headers.contains_key(X_FORWARDED_HOST) {
+    if !seen.forwarded_host {
         let host = match parts.uri.authority() {
             Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
             None => headers.get(HOST).cloned(),
         };
         if let Some(host) = host {
-            headers.insert(X_FORWARDED_HOST, host);
+            headers.append(X_FORWARDED_HOST, host);
         }
     }
-    if headers.get(X_REQUEST_ID).is_none_or(HeaderValue::is_empty) {
+    if !seen.request_id {
         headers.insert(X_REQUEST_ID, request_id());
     }
-    if !has_valid_parent(headers) {
-        headers.remove(TRACESTATE);
-        headers.insert(TRACEPARENT, traceparent());
+    if !(seen.parents == 1 && has_valid_parent(headers)) {
+        if seen.state {
+            headers.remove(TRACESTATE);
+        }
+        match seen.parents {
+            0 => drop(headers.append(TRACEPARENT, traceparent())),
+            _ => drop(headers.insert(TRACEPARENT, traceparent())),
+        }
+    }
+}
+
+/// Which of the fields are there already: one look at each, by the length of its name first, costs
+/// less than asking the map for them.
+#[derive(Default)]
+struct Seen {
+    forwarded_for: bool,
+    forwarded_proto: bool,
+    forwarded_host: bool,
+    /// The first `x-request-id` is not empty.
+    request_id: bool,
+    parents: u32,
+    state: bool,
+}
+
+impl Seen {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut seen = Self::default();
+        let mut ids = 0;
+        for (name, value) in headers {
+            let name = name.as_str();
+            match (name.len(), name) {
+                (10, "tracestate") => seen.state = true,
+                (11, "traceparent") => seen.parents += 1,
+                (12, "x-request-id") => {
+                    seen.request_id |= ids == 0 && !value.is_empty();
+                    ids += 1;
+                }
+                (15, "x-forwarded-for") => seen.forwarded_for = true,
+                (16, "x-forwarded-host") => seen.forwarded_host = true,
+                (17, "x-forwarded-proto") => seen.forwarded_proto = true,
+                _ => {}
+            }
+        }
+        seen
     }
 }
 

@@ -10,7 +10,7 @@
 //!
 //! What is *not* done here: the version of a forwarded request, `Host`/`:authority` and
 //! [`ask_upgrade`] are the upstream adapter's, because it alone knows what it speaks. Framing is
-//! hyper's; it is made anew on both sides from the body's size.
+//! the codecs'; it is made anew on both sides from the body's size.
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, uri::Scheme};
@@ -26,7 +26,7 @@ pub struct Asked {
     /// upgrade`). Give it to [`ask_upgrade`]. An upgrade to `h2c` is not heard (RFC 9113 took it
     /// out).
     pub upgrade: Option<HeaderValue>,
-    /// `Expect: 100-continue`: the client waits before it sends its body. hyper answers when the
+    /// `Expect: 100-continue`: the client waits before it sends its body. `net` answers when the
     /// body is first polled, so refuse before that.
     pub expects_continue: bool,
     /// A gRPC call: faults are answered in gRPC's way.
@@ -38,8 +38,8 @@ pub struct Asked {
 /// Checks a client's request and takes off it what must not pass.
 ///
 /// Afterwards there is at most one `Host` and, where the target has an authority too (HTTP/2, or
-/// the absolute form), they agree. `Trailer` stays, because hyper's server sends on HTTP/1.1 only
-/// trailers that it names; `TE: trailers` stays; `parts.version` stays the client's.
+/// the absolute form), they agree. `Trailer` stays: it speaks of the message, not of the
+/// connection; `TE: trailers` stays; `parts.version` stays the client's.
 ///
 /// # Errors
 /// [`FaultKind::BadRequest`] for a request that servers could read differently: no `Host` or
@@ -100,7 +100,7 @@ pub fn request(parts: &mut http::request::Parts) -> Result<Asked, Fault> {
 }
 
 /// Takes off a version's answer what must not pass, and gives it the client's HTTP version (to an
-/// HTTP/1.0 client 1.1, which hyper lowers).
+/// HTTP/1.0 client 1.1, which the codec lowers).
 ///
 /// A `101` keeps `Upgrade` and `Connection: upgrade`. The length of an answer to `HEAD` and of a
 /// `304` stays, for it speaks of the answer to `GET` (RFC 9110 section 8.6); a `204` has none.
@@ -140,8 +140,8 @@ pub fn response(parts: &mut http::response::Parts, downstream: Version) -> Resul
     if let Some(protocol) = switched {
         ask_upgrade(&mut parts.headers, protocol);
     }
-    // An answer that calls itself HTTP/1.0 has hyper close the connection although its client may
-    // want to keep it; hyper writes the client's version in any case.
+    // What the version's own connection spoke says nothing of the client's: the codec there writes
+    // the client's version in any case.
     parts.version = downstream.max(Version::HTTP_11);
     Ok(())
 }
@@ -201,7 +201,7 @@ const HOP_BY_HOP: u16 = Field::Connection.bit()
     | Field::TransferEncoding.bit()
     | Field::Upgrade.bit();
 
-/// `Expect` is answered by hyper; credentials for a proxy end at the proxy (RFC 9110 section
+/// `Expect` is answered by `net`; credentials for a proxy end at the proxy (RFC 9110 section
 /// 11.7.2); a reason for a fault is ours to give.
 const STRIPPED_OF_REQUEST: u16 =
     HOP_BY_HOP | Field::ProxyAuthorization.bit() | Field::Expect.bit() | Field::SwitchbackError.bit();

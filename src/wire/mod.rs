@@ -10,6 +10,7 @@ pub mod body;
 pub mod forward;
 pub mod gather;
 pub mod grpc;
+pub mod http1;
 pub mod hygiene;
 pub mod respond;
 pub mod rewrite;

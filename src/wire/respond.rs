@@ -1,7 +1,7 @@
 //! Faults as answers: the one place that turns a [`Fault`] into what a client reads.
 //!
-//! Whether the connection can be kept after it is hyper's to decide: it knows what of the request
-//! is still unread.
+//! Whether the connection can be kept after it is the codec's to decide: it knows what of the
+//! request is still unread.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};

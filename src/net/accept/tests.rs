@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::base::{BindAddress, Fault, FaultKind};
 use crate::net::{DrainSignal, IncomingBody, ListenerSpec, TlsSpec, bind, drain_pair};
+use crate::wire::upgrade::Upgrade;
 
 /// Longer than any test may take; only a failing test waits for it.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -105,9 +106,9 @@ impl Handler for ByPath {
                 }
                 "/panic" => panic!("a handler's bug"),
                 "/upgrade" => {
-                    let upgrade = hyper::upgrade::on(&mut request);
+                    let upgrade = Upgrade::take(request.extensions_mut()).unwrap();
                     spawn_local(async move {
-                        let mut tunnel = TokioIo::new(upgrade.await.unwrap());
+                        let mut tunnel = upgrade.connection().await.unwrap();
                         let mut buffer = [0; 64];
                         while let Ok(read @ 1..) = tunnel.read(&mut buffer).await {
                             tunnel.write_all(&buffer[..read]).await.unwrap();
@@ -609,7 +610,7 @@ fn a_client_that_leaves_drops_the_future_of_its_request() {
         client.write_all(b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
         running.until(Event::Waiting).await;
         drop(client);
-        // hyper drops the request as it fails, the connection's task reports after that.
+        // The request is dropped as it fails, the connection's task reports after that.
         let mut told = [running.event().await, running.event().await, running.event().await];
         told.sort_by_key(|event| format!("{event:?}"));
         assert_eq!(told, [Event::Abandoned, Event::Closed, Event::Failed(ConnectionFault::ClientLeft)]);

@@ -242,7 +242,7 @@ fn serve(
             }
             Server::Hypers => {
                 let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-                    let answer = handler.handle(request.map(IncomingBody::request));
+                    let answer = handler.handle(request.map(IncomingBody::response));
                     async move { Ok::<_, Infallible>(answer.await) }
                 });
                 hyper::server::conn::http2::Builder::new(Local)
@@ -453,26 +453,28 @@ fn an_answer_before_the_end_of_a_request_is_as_by_hyper() {
     assert!(told.ends_with("\"early\", None, NO_ERROR"), "{told}");
 }
 
+/// Some clients take a reset behind a whole answer for a failed request.
 #[test]
 fn a_request_that_came_whole_is_not_reset_for_want_of_its_mark() {
-    let told = same("mark of the end", async |pair| {
+    test(|| async {
+        let mut pair = pair(Server::Ours).await;
+        let pair = &mut pair;
         let mut head = request(Method::POST, "/exactly");
         head.headers_mut().insert("content-length", "4".parse().unwrap());
         let (outcome, mut stream) = begin(pair, head.clone(), false).await;
         stream.send_data(Bytes::from_static(b"some"), false).unwrap();
-        let mut told = outcome.await;
+        outcome.await;
         tokio::time::advance(Duration::from_millis(900)).await;
         stream.send_data(Bytes::new(), true).unwrap();
-        told += &get(pair, "/nothing").await;
+        get(pair, "/nothing").await;
         // Without it the wait has an end.
         let (outcome, mut stream) = begin(pair, head, false).await;
         stream.send_data(Bytes::from_static(b"some"), false).unwrap();
-        told += &outcome.await;
+        outcome.await;
         let asked = Instant::now();
         let reset = poll_fn(|cx| stream.poll_reset(cx)).await.unwrap();
-        format!("{told}, {reset:?} after {} s", asked.elapsed().as_secs())
+        assert_eq!((reset, asked.elapsed().as_secs()), (h2::Reason::NO_ERROR, 1));
     });
-    assert!(told.ends_with("NO_ERROR after 1 s"), "{told}");
 }
 
 #[test]

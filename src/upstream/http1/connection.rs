@@ -1,21 +1,17 @@
 //! One HTTP/1.1 connection: its socket, and what has been read from it and not used yet.
 
-use std::future::Future as _;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+use bytes::Bytes;
+use tokio::io::AsyncWrite as _;
 use tokio::time::Instant;
 
-use super::Lender;
 use crate::upstream::io::Io;
 use crate::upstream::slot::Slot;
-
-/// Room for the rest of a head that did not come in one piece.
-const HEAD_READ: usize = 4 * 1024;
+use crate::wire::http1::{Filled, Lender, poll_fill};
 
 /// A connection. Dropping it closes it; [`Connection::release`] gives it back to its pool.
 pub(in crate::upstream) struct Connection {
@@ -33,18 +29,6 @@ pub(in crate::upstream) struct Connection {
 pub(in crate::upstream) trait Home {
     /// Takes back a connection that can serve again.
     fn keep(&self, connection: Box<Connection>);
-}
-
-/// What a read brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Filled {
-    /// Something.
-    Some {
-        /// It filled all the room there was; more may be waiting.
-        full: bool,
-    },
-    /// The end of the stream.
-    End,
 }
 
 impl Connection {
@@ -86,46 +70,6 @@ impl Connection {
 
     /// Reads more behind `rest`; `long` for a long body.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, long: bool) -> Poll<io::Result<Filled>> {
-        if !self.rest.is_empty() {
-            return self.poll_append(cx);
-        }
-        let Self { io, rest, lender, .. } = self;
-        // While waiting it owns nothing; even an empty slice would keep its block from being used.
-        *rest = Bytes::new();
-        lender.with_input(long, |buffer| {
-            let read = poll_read(io, buffer, cx);
-            if !buffer.is_empty() {
-                *rest = buffer.split().freeze();
-            }
-            read
-        })
+        poll_fill(&mut self.io, &mut self.rest, &self.lender, long, cx)
     }
-
-    /// Reads behind a part of a head, which must be in one piece to be parsed. It leaves the
-    /// shared block for one of its own that has room to grow.
-    fn poll_append(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Filled>> {
-        let part = std::mem::take(&mut self.rest);
-        let mut buffer = match part.try_into_mut() {
-            Ok(buffer) => buffer,
-            Err(part) => {
-                let mut buffer = BytesMut::with_capacity(part.len() + HEAD_READ);
-                buffer.extend_from_slice(&part);
-                buffer
-            }
-        };
-        if buffer.capacity() - buffer.len() < HEAD_READ / 4 {
-            buffer.reserve(HEAD_READ);
-        }
-        let read = poll_read(&mut self.io, &mut buffer, cx);
-        self.rest = buffer.freeze();
-        read
-    }
-}
-
-fn poll_read(io: &mut Io, buffer: &mut BytesMut, cx: &mut Context<'_>) -> Poll<io::Result<Filled>> {
-    let read = pin!(io.read_buf(buffer)).poll(cx);
-    read.map_ok(|read| match read {
-        0 => Filled::End,
-        _ => Filled::Some { full: buffer.len() == buffer.capacity() },
-    })
 }

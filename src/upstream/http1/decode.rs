@@ -10,7 +10,9 @@ use bytes::{Buf as _, Bytes};
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 
-use super::{MAX_FIELDS, Malformed, encode};
+use crate::wire::http1::names::name;
+use crate::wire::http1::text::{decimal, has_token};
+use crate::wire::http1::{Length, MAX_FIELDS, Malformed, rule};
 
 /// The head of an answer.
 #[derive(Debug)]
@@ -21,17 +23,6 @@ pub(in crate::upstream) struct Head {
     pub(super) length: Length,
     /// The upstream will not close the connection behind this answer.
     pub(super) reusable: bool,
-}
-
-/// How the body of an answer is delimited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::upstream) enum Length {
-    /// By its length, which may be none.
-    Known(u64),
-    /// By chunks.
-    Chunked,
-    /// By the end of the connection.
-    Close,
 }
 
 /// Takes the head of an answer off `input`; `None` where it is not complete. `to_head` where the
@@ -96,23 +87,6 @@ pub(super) fn head(
     Ok(Some(Head { status, version, headers, length, reusable }))
 }
 
-/// The name of a field. Those that nearly every answer has are known by sight, in the two ways in
-/// which servers write them.
-fn name(text: &str) -> Result<HeaderName, Malformed> {
-    let (likely, titled) = match text.len() {
-        4 => (header::DATE, "Date"),
-        6 => (header::SERVER, "Server"),
-        12 => (header::CONTENT_TYPE, "Content-Type"),
-        14 => (header::CONTENT_LENGTH, "Content-Length"),
-        17 => (header::TRANSFER_ENCODING, "Transfer-Encoding"),
-        _ => (header::CONNECTION, "Connection"),
-    };
-    if text == likely.as_str() || text == titled {
-        return Ok(likely);
-    }
-    HeaderName::from_bytes(text.as_bytes()).map_err(|_| Malformed::Rule("a field has a malformed name"))
-}
-
 /// What the fields say of the framing.
 #[derive(Default)]
 struct Seen {
@@ -124,7 +98,7 @@ struct Seen {
 impl Seen {
     fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), Malformed> {
         if *name == header::CONTENT_LENGTH {
-            let length = encode::decimal(value.as_bytes());
+            let length = decimal(value.as_bytes());
             let length = length.ok_or(Malformed::Rule("its Content-Length is not a number"))?;
             if self.length.is_some_and(|known| known != length) {
                 return Err(Malformed::Rule("Content-Length twice, and not the same"));
@@ -136,22 +110,8 @@ impl Seen {
             }
             self.chunked = true;
         } else if *name == header::CONNECTION {
-            let mut tokens = value.as_bytes().split(|&byte| byte == b',');
-            self.close |= tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"close"));
+            self.close |= has_token(value, b"close");
         }
         Ok(())
     }
-}
-
-/// Which rule the parser saw broken.
-pub(super) fn rule(error: httparse::Error) -> Malformed {
-    Malformed::Rule(match error {
-        httparse::Error::HeaderName => "a field has a malformed name",
-        httparse::Error::HeaderValue => "a field has a malformed value",
-        httparse::Error::NewLine => "a line ends as no line does",
-        httparse::Error::Status => "its status is no status",
-        httparse::Error::Token => "its first line is malformed",
-        httparse::Error::TooManyHeaders => "it has more than 100 fields",
-        httparse::Error::Version => "it is not HTTP/1",
-    })
 }

@@ -11,12 +11,12 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 
-use super::connection::Filled;
 use super::decode::{self, Head};
 use super::upload::Uploading;
-use super::{Broken, Connection, Malformed, Reply, Upload};
+use super::{Broken, Connection, Reply, Upload};
 use crate::base::{Fault, FaultKind};
 use crate::upstream::Target;
+use crate::wire::http1::{Filled, Malformed, ends_head};
 
 /// Interim answers (RFC 9110 section 15.2) before the one that counts; more are refused.
 const MAX_INTERIM: u8 = 16;
@@ -152,11 +152,4 @@ fn refused(target: &Target, malformed: Malformed) -> Fault {
         Malformed::Rule(rule) => format!("the answer of {target} breaks its protocol: {rule}"),
     };
     Fault::new(FaultKind::UpstreamProtocol, detail)
-}
-
-/// Whether an empty line came with the bytes behind `scanned`. Spares parsing a head again for
-/// each of the pieces it comes in.
-fn ends_head(input: &[u8], scanned: usize) -> bool {
-    let fresh = input.get(scanned.saturating_sub(3)..).unwrap_or_default();
-    fresh.windows(2).any(|pair| pair == b"\n\n") || fresh.windows(3).any(|three| three == b"\n\r\n")
 }

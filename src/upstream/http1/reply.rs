@@ -12,15 +12,10 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::chunked::{Chunked, Next};
-use super::connection::Filled;
-use super::decode::Length;
 use super::upload::Pump;
-use super::{Broken, Connection, Malformed};
+use super::{Broken, Connection};
 use crate::base::{Fault, FaultKind};
-
-/// From here on a body is long, and read in large blocks while the upstream keeps up with them.
-const LONG: u64 = 64 * 1024;
+use crate::wire::http1::{Content, Filled, Length, Malformed};
 
 /// The body of an answer by HTTP/1.1.
 pub(in crate::upstream) struct Reply {
@@ -30,16 +25,7 @@ pub(in crate::upstream) struct Reply {
     reusable: bool,
     /// What is left of the request.
     upload: Option<Box<dyn Pump>>,
-    /// Read since the last small read.
-    streak: u64,
     trailer_limit: usize,
-}
-
-enum Content {
-    /// Bytes to come.
-    Known(u64),
-    Chunked(Chunked),
-    Close,
 }
 
 impl Reply {
@@ -49,12 +35,8 @@ impl Reply {
         reusable: bool,
         trailer_limit: usize,
     ) -> Self {
-        let content = match length {
-            Length::Known(length) => Content::Known(length),
-            Length::Chunked => Content::Chunked(Chunked::default()),
-            Length::Close => Content::Close,
-        };
-        Self { connection: Some(connection), content, reusable, upload: None, streak: 0, trailer_limit }
+        let content = Content::new(length);
+        Self { connection: Some(connection), content, reusable, upload: None, trailer_limit }
     }
 
     pub(super) fn forbid_reuse(&mut self) {
@@ -73,14 +55,8 @@ impl Reply {
     /// Ends the body where nothing more of it can come, as far as what was read tells.
     fn look_ahead(&mut self) {
         let Some(connection) = &mut self.connection else { return };
-        let over = match &mut self.content {
-            Content::Known(left) => *left == 0,
-            // Trailers must be handed out, and an error told, when the time comes.
-            Content::Chunked(chunked) if connection.rest.is_empty() => false,
-            Content::Chunked(chunked) => chunked.is_over(&mut connection.rest),
-            Content::Close => false,
-        };
-        if over {
+        self.content.look_ahead(&mut connection.rest);
+        if self.content.is_over() {
             self.finish();
         }
     }
@@ -120,52 +96,22 @@ impl Reply {
     /// Takes a frame off what was read; `None` where more must be read.
     fn take(&mut self) -> Result<Option<Frame<Bytes>>, Malformed> {
         let Some(connection) = &mut self.connection else { return Ok(None) };
-        let rest = &mut connection.rest;
-        let content = match &mut self.content {
-            Content::Chunked(chunked) => match chunked.next(rest, self.trailer_limit)? {
-                Next::Content => chunked.take(rest),
-                Next::Unknown => return Ok(None),
-                Next::Trailers(trailers) => {
-                    self.finish();
-                    return Ok(Some(Frame::trailers(trailers)));
-                }
-                Next::End => {
-                    self.finish();
-                    return Ok(None);
-                }
-            },
-            _ if rest.is_empty() => return Ok(None),
-            Content::Close => std::mem::take(rest),
-            Content::Known(left) => {
-                let size = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
-                let content = rest.split_to(size);
-                *left = left.saturating_sub(u64::try_from(size).unwrap_or(u64::MAX));
-                content
-            }
-        };
-        self.look_ahead();
-        Ok(Some(Frame::data(content)))
-    }
-
-    /// Reads in large blocks where a body of known length has much to come, or where another has
-    /// kept filling its buffers.
-    fn is_long(&self) -> bool {
-        match self.content {
-            Content::Known(left) => left >= LONG / 2,
-            Content::Chunked(_) | Content::Close => self.streak >= LONG,
+        let frame = self.content.take(&mut connection.rest, self.trailer_limit)?;
+        if self.content.is_over() {
+            self.finish();
         }
+        Ok(frame)
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
-        let long = self.is_long();
+        let long = self.content.is_long();
         let Some(connection) = &mut self.connection else { return Poll::Ready(Ok(())) };
         match ready!(connection.poll_fill(cx, long)) {
             Ok(Filled::Some { full }) => {
-                let read = u64::try_from(connection.rest.len()).unwrap_or(u64::MAX);
-                self.streak = if full || read >= LONG / 4 { self.streak.saturating_add(read) } else { 0 };
+                self.content.note_read(connection.rest.len(), full);
                 Poll::Ready(Ok(()))
             }
-            Ok(Filled::End) if matches!(self.content, Content::Close) => {
+            Ok(Filled::End) if self.content.is_ended_by_close() => {
                 self.finish();
                 Poll::Ready(Ok(()))
             }
@@ -210,11 +156,7 @@ impl Body for Reply {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self.content {
-            Content::Known(left) => SizeHint::with_exact(left),
-            _ if self.connection.is_none() => SizeHint::with_exact(0),
-            _ => SizeHint::default(),
-        }
+        self.content.size_hint()
     }
 }
 

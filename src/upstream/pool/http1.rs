@@ -20,9 +20,10 @@ use crate::base::{Fault, FaultKind};
 use crate::upstream::answer::Answer;
 use crate::upstream::connect::{Wire, connect};
 use crate::upstream::form;
-use crate::upstream::http1::{Connection, Exchange, Failure, Lender, Upload, unanswered};
+use crate::upstream::http1::{Connection, Exchange, Failure, Upload, unanswered};
 use crate::upstream::io::Io;
 use crate::upstream::slot::Slot;
+use crate::wire::http1::Lender;
 
 /// The HTTP/1.1 connections of a pool.
 #[derive(Default)]

@@ -1,8 +1,5 @@
-//! Bodies as they arrive from a socket. They come from a [`Feed`] of one of our own codecs, or from
-//! hyper; this is the only place that names its `Incoming`.
-//!
-//! A failure means another thing on either side. A request that breaks off is a client that went
-//! away; an answer that breaks off is a version's failure.
+//! Bodies as they arrive from a socket. They come from a [`Feed`] of one of our own codecs, or, of an
+//! answer to a refused upgrade, from hyper; this is the only place that names its `Incoming`.
 
 use std::error::Error;
 use std::fmt;
@@ -10,16 +7,11 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tokio::runtime::Handle;
-use tokio::time::timeout;
 
-use super::Side;
 use crate::base::{Fault, FaultKind};
 
 /// Where a codec of our own gives the body of a message to whoever reads it. The codec keeps one
@@ -42,7 +34,6 @@ pub trait Feed {
 /// A body read from a connection, or none at all.
 pub struct Inbound {
     from: Reading,
-    side: Side,
 }
 
 /// What a body is read from; nothing once it has ended: the connection is let go of at once.
@@ -59,49 +50,31 @@ impl fmt::Debug for Inbound {
             Reading::Hyper(_) => "hyper",
             Reading::Feed(_) => "feed",
         };
-        f.debug_struct("Inbound").field("from", &from).field("side", &self.side).finish()
+        f.debug_struct("Inbound").field("from", &from).finish()
     }
 }
 
 impl Inbound {
-    /// The body of a client's request that a codec of ours feeds.
+    /// A body that a codec of ours feeds.
     pub fn fed(feed: Rc<dyn Feed>) -> Self {
-        Self { from: Reading::Feed(feed), side: Side::Request }
+        Self { from: Reading::Feed(feed) }
     }
 
-    /// The body of a client's request.
-    pub fn request(incoming: Incoming) -> Self {
-        Self { from: Reading::Hyper(incoming), side: Side::Request }
-    }
-
-    /// The body of a version's answer.
+    /// The body of a version's answer that comes from hyper.
     pub fn response(incoming: Incoming) -> Self {
-        Self { from: Reading::Hyper(incoming), side: Side::Response }
+        Self { from: Reading::Hyper(incoming) }
     }
 
     /// No body.
     pub fn empty() -> Self {
-        Self { from: Reading::Nothing, side: Side::Response }
+        Self { from: Reading::Nothing }
     }
 }
 
-/// How long the mark of the end of a body that has come whole is waited for.
-const LATE_END: Duration = Duration::from_secs(1);
-
 impl Drop for Inbound {
-    /// HTTP/2 clients may mark the end of a body in an empty frame of its own. A request that came
-    /// whole may be answered before that; letting go of its body then would reset the stream, and
-    /// some clients take that for a failed request (RFC 9113 section 8.1 allows it, but they do).
-    /// So the mark is waited for, for a while.
     fn drop(&mut self) {
-        let incoming = match std::mem::replace(&mut self.from, Reading::Nothing) {
-            Reading::Nothing => return,
-            Reading::Feed(feed) => return feed.let_go(),
-            Reading::Hyper(incoming) => incoming,
-        };
-        let is_whole = incoming.size_hint().exact() == Some(0) && !incoming.is_end_stream();
-        if let (Side::Request, true, Ok(runtime)) = (self.side, is_whole, Handle::try_current()) {
-            runtime.spawn(timeout(LATE_END, incoming.collect()));
+        if let Reading::Feed(feed) = std::mem::replace(&mut self.from, Reading::Nothing) {
+            feed.let_go();
         }
     }
 }
@@ -120,12 +93,12 @@ impl Body for Inbound {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        let side = self.side;
         let frame = match &mut self.from {
             Reading::Nothing => return Poll::Ready(None),
             Reading::Feed(feed) => ready!(feed.poll_frame(cx)),
-            Reading::Hyper(incoming) => ready!(Pin::new(incoming).poll_frame(cx))
-                .map(|frame| frame.map_err(|error| classify(&error, side))),
+            Reading::Hyper(incoming) => {
+                ready!(Pin::new(incoming).poll_frame(cx)).map(|frame| frame.map_err(|error| classify(&error)))
+            }
         };
         if !frame.as_ref().is_some_and(|frame| frame.as_ref().is_ok_and(Frame::is_data))
             && let Reading::Feed(feed) = std::mem::replace(&mut self.from, Reading::Nothing)
@@ -169,21 +142,13 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 /// `InvalidInput` or `InvalidData`, and everything else (end of file, reset, stream error) means
 /// that the peer is gone.
 #[cold]
-fn classify(error: &hyper::Error, side: Side) -> Fault {
+fn classify(error: &hyper::Error) -> Fault {
     let broken = error.is_parse()
         || causes(error)
             .filter_map(|cause| cause.downcast_ref::<io::Error>())
             .any(|cause| matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData));
-    match (side, broken) {
-        (Side::Request, true) => Fault::new(FaultKind::BadRequest, "the request body is malformed"),
-        (Side::Request, false) => {
-            Fault::new(FaultKind::Cancelled, "the client left before its body was complete")
-        }
-        (Side::Response, true) => {
-            Fault::new(FaultKind::UpstreamProtocol, "the body of the answer is malformed")
-        }
-        (Side::Response, false) => {
-            Fault::new(FaultKind::UpstreamReset, "the answer broke off before its end")
-        }
+    match broken {
+        true => Fault::new(FaultKind::UpstreamProtocol, "the body of the answer is malformed"),
+        false => Fault::new(FaultKind::UpstreamReset, "the answer broke off before its end"),
     }
 }

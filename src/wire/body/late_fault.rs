@@ -1,9 +1,9 @@
 //! A body whose fault comes a turn after everything before it.
 //!
-//! hyper's HTTP/1.1 server closes a connection at once when a body fails, with whatever it has
-//! buffered. So a client would see nothing of an answer that began and then broke off in the same
+//! A codec ends the answer at once when its body fails, with whatever it has gathered and not
+//! written. So a client would see nothing of an answer that began and then broke off in the same
 //! turn: not its status, and not what a version managed to say. A turn in which the body has
-//! nothing lets hyper write that out first.
+//! nothing lets the codec write that out first.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -4,11 +4,11 @@
 //! for a wrapper, held by the conformance test in `tests.rs`:
 //!
 //! - frames pass unchanged and in order, trailers included;
-//! - `size_hint` and `is_end_stream` are the inner body's own, because hyper chooses the framing
+//! - `size_hint` and `is_end_stream` are the inner body's own, because a codec chooses the framing
 //!   of a message by them (RFC 9112 section 6);
 //! - the inner body is never polled again after its end, its trailers or a fault.
 //!
-//! hyper does not poll a body to its end: it stops at the last byte of a known length, and never
+//! A codec does not poll a body to its end: it stops at the last byte of a known length, and never
 //! polls one that is empty. Whatever must happen at the end of a body goes through [`Observe`],
 //! the one place that knows every way in which a body ends.
 

@@ -1,7 +1,7 @@
 //! Observing a body: the one place that knows every way in which a body ends.
 //!
-//! hyper does not poll a body to its `None`. It never polls one that says `is_end_stream`, it
-//! stops when `is_end_stream` turns true, and on HTTP/1.1 it drops a body of known length after
+//! Codecs do not poll a body to its `None`. They never poll one that says `is_end_stream`, they
+//! stop when `is_end_stream` turns true, and on HTTP/1.1 a body of known length is dropped after
 //! its last byte. All of these are ends, and only what is left is a cancellation.
 
 use std::pin::Pin;

@@ -1,35 +1,10 @@
-//! hyper itself on both sides: what its failures become.
+//! hyper itself, which upgrades still go through: what its failures become.
 
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
-
-/// Sends `raw` to a hyper server, closes, and says how the request's body ended. The body is read
-/// outside of the service, because hyper drops the service's future once the client is gone.
-async fn request_body(raw: &str) -> Result<Bytes, FaultKind> {
-    let (mut client, server) = duplex(4096);
-    let (send, mut bodies) = tokio::sync::mpsc::unbounded_channel();
-    let service = service_fn(move |request: http::Request<Incoming>| {
-        send.send(request.into_body()).unwrap();
-        std::future::pending::<Result<http::Response<Source>, Fault>>()
-    });
-    let connection =
-        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service);
-    client.write_all(raw.as_bytes()).await.unwrap();
-    client.shutdown().await.unwrap();
-    let read = async { Inbound::request(bodies.recv().await.unwrap()).collect().await };
-    tokio::select! {
-        biased;
-        result = read => result,
-        // Driven for its side effects: what the body got is there also when it has ended.
-        () = async { let _ = connection.await; std::future::pending().await } => Ok(Default::default()),
-    }
-    .map(|all| all.to_bytes())
-    .map_err(|fault| fault.kind)
-}
 
 /// Answers one request with `raw`, closes, and says how the answer's body ended.
 async fn response_body(raw: &'static str) -> Result<Bytes, FaultKind> {
@@ -54,18 +29,6 @@ async fn read_head(stream: &mut DuplexStream) {
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.unwrap());
     }
-}
-
-#[tokio::test]
-async fn a_request_that_breaks_off_is_cancelled_and_a_broken_one_is_bad() {
-    const CHUNKED: &str = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
-    const SIZED: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n";
-    assert_eq!(request_body(&format!("{SIZED}hello")).await.unwrap(), "hello");
-    assert_eq!(request_body(&format!("{CHUNKED}5\r\nhello\r\n0\r\n\r\n")).await.unwrap(), "hello");
-    assert_eq!(request_body(&format!("{SIZED}he")).await, Err(FaultKind::Cancelled));
-    assert_eq!(request_body(&format!("{CHUNKED}5\r\nhello\r\n")).await, Err(FaultKind::Cancelled));
-    assert_eq!(request_body(&format!("{CHUNKED}zz\r\nhello\r\n")).await, Err(FaultKind::BadRequest));
-    assert_eq!(request_body(&format!("{CHUNKED}fffffffffffffffff\r\n")).await, Err(FaultKind::BadRequest));
 }
 
 #[tokio::test]
@@ -95,38 +58,6 @@ async fn a_request_bodys_own_fault_comes_out_of_the_clients_error() {
     };
     let (result, _, ()) = tokio::join!(sender.send_request(request), connection, serve);
     assert_eq!(fault_in(&result.unwrap_err()).unwrap().kind, FaultKind::PayloadTooLarge);
-}
-
-/// Why there is a meter: with HTTP/2 the fault does not come out of the client's error.
-#[tokio::test]
-async fn over_http2_a_request_bodys_own_fault_is_on_the_meter() {
-    #[derive(Clone)]
-    struct Local;
-    impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
-        fn execute(&self, task: F) {
-            tokio::task::spawn_local(async { drop(task.await) });
-        }
-    }
-    let work = async {
-        let (client, server) = duplex(4096);
-        let service = service_fn(|request: http::Request<Incoming>| async {
-            let result = Inbound::request(request.into_body()).collect().await;
-            result.map(|_| http::Response::new(Source::<Inbound>::empty()))
-        });
-        tokio::task::spawn_local(
-            hyper::server::conn::http2::Builder::new(Local).serve_connection(TokioIo::new(server), service),
-        );
-        let (mut sender, connection) =
-            hyper::client::conn::http2::handshake(Local, TokioIo::new(client)).await.unwrap();
-        tokio::task::spawn_local(connection);
-        let meter = Rc::new(Meter::default());
-        let body = Limit::new(Script::chunks(&["much", "too much"], Hint::Unknown), 5, Rc::clone(&meter));
-        let request = http::Request::post("http://a/").body(body).unwrap();
-        let error = sender.send_request(request).await.unwrap_err();
-        assert_eq!(fault_in(&error), None);
-        assert_eq!(meter.fault().unwrap().kind, FaultKind::PayloadTooLarge);
-    };
-    tokio::task::LocalSet::new().run_until(work).await;
 }
 
 /// An observed answer through a hyper server: all of its ways to stop polling are an end.

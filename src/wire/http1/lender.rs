@@ -1,4 +1,4 @@
-//! The buffers that the connections of one pool share.
+//! The buffers that the connections of one pool, or of one listener, share on a worker.
 //!
 //! A connection has a buffer only while it reads or writes: idle ones own nothing, and those that
 //! wait for an answer own nothing either. What is read is split off the shared buffer without
@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 
 use bytes::BytesMut;
 
-/// A block that small answers are read into, one behind the other.
+/// A block that heads and small bodies are read into, one behind the other.
 const SMALL_BLOCK: usize = 32 * 1024;
 /// Least room for a read.
 const SMALL_READ: usize = 8 * 1024;
@@ -16,24 +16,27 @@ const SMALL_READ: usize = 8 * 1024;
 const LARGE_BLOCK: usize = 256 * 1024;
 /// Least room for a read of a long body.
 const LARGE_READ: usize = 64 * 1024;
-/// Large blocks kept: one is read into while others are still being written to clients.
+/// Large blocks kept: one is read into while others are still being written on.
 const LARGE_KEPT: usize = 4;
 /// Largest output buffer kept.
 const OUTPUT_KEPT: usize = 64 * 1024;
 
-/// Buffers of one pool.
+/// Buffers for reading and writing.
 #[derive(Default)]
-pub(in crate::upstream) struct Lender {
+pub struct Lender {
     small: RefCell<BytesMut>,
     large: RefCell<Vec<BytesMut>>,
     output: Cell<Vec<u8>>,
+    /// A large block was lent since [`Lender::shrink_unused`] looked.
+    large_used: Cell<bool>,
 }
 
 impl Lender {
     /// Lends an empty buffer with room for one read, `long` for a long body. What is read must be
     /// split off it.
-    pub(super) fn with_input<T>(&self, long: bool, read: impl FnOnce(&mut BytesMut) -> T) -> T {
+    pub fn with_input<T>(&self, long: bool, read: impl FnOnce(&mut BytesMut) -> T) -> T {
         if long {
+            self.large_used.set(true);
             let mut buffer = self.take_large();
             let result = read(&mut buffer);
             self.keep_large(buffer);
@@ -70,25 +73,33 @@ impl Lender {
     }
 
     /// An empty buffer to write from. To be given back.
-    pub(super) fn take_output(&self) -> Vec<u8> {
+    pub fn take_output(&self) -> Vec<u8> {
         self.output.take()
     }
 
-    pub(super) fn give_output(&self, mut buffer: Vec<u8>) {
+    /// Takes back a buffer of [`take_output`](Self::take_output).
+    pub fn give_output(&self, mut buffer: Vec<u8>) {
         if buffer.capacity() <= OUTPUT_KEPT {
             buffer.clear();
             self.output.set(buffer);
         }
     }
 
-    /// Whether nobody holds a piece of the block for small answers.
+    /// Whether nobody holds a piece of the block for small messages.
     #[cfg(test)]
-    pub(in crate::upstream) fn is_whole(&self) -> bool {
+    pub fn is_whole(&self) -> bool {
         self.small.borrow_mut().try_reclaim(SMALL_BLOCK)
     }
 
+    /// Lets go of what only long bodies need, where there has been none since the last call.
+    pub fn shrink_unused(&self) {
+        if !self.large_used.replace(false) {
+            self.shrink();
+        }
+    }
+
     /// Lets go of what only long bodies need.
-    pub(in crate::upstream) fn shrink(&self) {
+    pub fn shrink(&self) {
         self.large.borrow_mut().clear();
     }
 }
@@ -124,7 +135,9 @@ mod tests {
         let pieces: Vec<_> = (0..10).map(|_| lender.with_input(true, read)).collect();
         assert!(pieces.iter().all(|piece| piece.len() == LARGE_BLOCK));
         assert_eq!(lender.large.borrow().len(), LARGE_KEPT);
-        lender.shrink();
+        lender.shrink_unused();
+        assert_eq!(lender.large.borrow().len(), LARGE_KEPT, "they were just used");
+        lender.shrink_unused();
         assert!(lender.large.borrow().is_empty());
     }
 

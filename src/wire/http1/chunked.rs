@@ -1,4 +1,4 @@
-//! Chunks of an answer (RFC 9112 section 7.1), taken apart as they come.
+//! Chunks of a body (RFC 9112 section 7.1), taken apart as they come.
 //!
 //! Strict: a line ends with CRLF, a size is hexadecimal digits and fits, what stands behind a size
 //! is bounded and ignored, and a trailer section is bounded in fields and bytes.
@@ -6,14 +6,14 @@
 use bytes::{Buf as _, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{MAX_FIELDS, Malformed, decode, is_forbidden_trailer};
+use super::{MAX_FIELDS, Malformed, is_forbidden_trailer, rule};
 
 /// Bytes of chunk extensions and padding that a whole body may have.
 const MAX_EXTENSIONS: u32 = 16 * 1024;
 
-/// Where in a chunked body the reader is.
+/// A reader of chunks, and where in the body it is.
 #[derive(Debug)]
-pub(super) struct Chunked {
+pub struct Chunked {
     at: At,
     /// Of this chunk's size first, then bytes of its content still to come.
     left: u64,
@@ -42,7 +42,7 @@ enum At {
 
 /// What stands next in the body.
 #[derive(Debug)]
-pub(super) enum Next {
+pub enum Next {
     /// Content of a chunk: see [`Chunked::take`].
     Content,
     /// More must be read to tell.
@@ -65,7 +65,7 @@ impl Chunked {
     ///
     /// # Errors
     /// [`Malformed`], now and whenever it is called again.
-    pub(super) fn next(&mut self, input: &mut Bytes, limit: usize) -> Result<Next, Malformed> {
+    pub fn next(&mut self, input: &mut Bytes, limit: usize) -> Result<Next, Malformed> {
         self.skip(input);
         match &mut self.at {
             At::Content if !input.is_empty() => Ok(Next::Content),
@@ -90,7 +90,7 @@ impl Chunked {
     }
 
     /// Whether `input`, of which framing is taken off, holds the end and nothing more to hand out.
-    pub(super) fn is_over(&mut self, input: &mut Bytes) -> bool {
+    pub fn is_over(&mut self, input: &mut Bytes) -> bool {
         self.skip(input);
         match &self.at {
             At::Trailers(section) if section.is_empty() && input.starts_with(b"\r\n") => {
@@ -119,7 +119,7 @@ impl Chunked {
     }
 
     /// Takes content of the present chunk off `input`.
-    pub(super) fn take(&mut self, input: &mut Bytes) -> Bytes {
+    pub fn take(&mut self, input: &mut Bytes) -> Bytes {
         let left = usize::try_from(self.left).unwrap_or(usize::MAX);
         let content = input.split_to(left.min(input.len()));
         self.left = self.left.saturating_sub(u64::try_from(content.len()).unwrap_or(u64::MAX));
@@ -192,7 +192,7 @@ fn gather(section: &mut Vec<u8>, input: &mut Bytes, limit: usize) -> Result<bool
 fn fields(section: &[u8]) -> Result<Option<HeaderMap>, Malformed> {
     let mut lines = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let httparse::Status::Complete((_, lines)) =
-        httparse::parse_headers(section, &mut lines).map_err(decode::rule)?
+        httparse::parse_headers(section, &mut lines).map_err(rule)?
     else {
         return Err(Malformed::Rule("the trailers are malformed"));
     };
