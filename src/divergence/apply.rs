@@ -27,8 +27,10 @@ pub(super) fn apply(how: &Comparator, a: &Value<'_>, b: &Value<'_>, allow_dtype_
                 return one(how, Found::different(Reason::Shape).at(shapes(&a.shape, &b.shape)));
             }
             // Where one version writes 1 and the other 0.97, they are no classes.
-            let integers = a.integers && b.integers;
-            numbers(how, &a.values, &b.values, &a.shape, !integers)
+            match (exactly(how), a.integers.as_deref().zip(b.integers.as_deref())) {
+                (Some((by, reason)), Some((a, b))) => vec![(by, same(a, b, reason))],
+                (_, integers) => numbers(how, &a.values, &b.values, &a.shape, integers.is_none()),
+            }
         }
         (Value::Said(a), Value::Said(b)) => texts(how, a, b),
         (Value::Json(a), Value::Json(b)) => values(how, a, b, Tolerance::default()),
@@ -75,26 +77,19 @@ fn tensors(how: &Comparator, a: &Tensor, b: &Tensor, allow_dtype_change: bool) -
     let same_type = a.dtype() == b.dtype();
     let floats =
         |tensor: &Tensor| matches!(tensor.dtype(), Dtype::Fp16 | Dtype::Bf16 | Dtype::Fp32 | Dtype::Fp64);
-    let by_value = match how {
-        Comparator::Auto | Comparator::Exact | Comparator::Text(_) | Comparator::Status => {
-            same_type && !floats(a)
-        }
-        Comparator::Label(LabelSpec { by: LabelRule::Class, .. }) => same_type && !floats(a),
-        Comparator::Json(_) | Comparator::Label(_) | Comparator::Numeric(_) => texts,
-    };
     if let (Comparator::Text(spec), TensorData::Bytes(of_a), TensorData::Bytes(of_b)) =
         (how, a.data(), b.data())
     {
         return vec![(ComparatorKind::Text, text_rows(of_a, of_b, *spec))];
     }
-    if by_value {
-        let label = matches!(how, Comparator::Label(_));
-        let (by, reason) = if label {
-            (ComparatorKind::Label, Reason::Label)
-        } else {
-            (ComparatorKind::Exact, Reason::Value)
-        };
-        return vec![(by, same_values(a.data(), b.data(), reason))];
+    let by_value = exactly(how).filter(|_| same_type && !floats(a));
+    // Strings are no numbers, whoever takes them for some.
+    let text = match how {
+        Comparator::Label(_) => (ComparatorKind::Label, Reason::Label),
+        _ => (ComparatorKind::Exact, Reason::Value),
+    };
+    if let Some((by, reason)) = by_value.or(texts.then_some(text)) {
+        return vec![(by, with_values!(a.data(), of_a => same_values(of_a, b.data(), reason)))];
     }
     match (tensor_numbers(a.data()), tensor_numbers(b.data())) {
         (Some(of_a), Some(of_b)) => numbers(how, &of_a, &of_b, a.shape(), floats(a) || floats(b)),
@@ -102,19 +97,35 @@ fn tensors(how: &Comparator, a: &Tensor, b: &Tensor, allow_dtype_change: bool) -
     }
 }
 
-/// Values of one type and number, each the same as the other.
-fn same_values(a: &TensorData, b: &TensorData, reason: Reason) -> Found {
-    let (different, at) = with_values!(a, of_a => differing(of_a, b));
-    let compared = u64::try_from(a.len()).unwrap_or(u64::MAX);
-    let reason = (different > 0).then_some(reason);
-    let measures = Measures { compared, different, ..Measures::default() };
-    Found { reason, at: at.map(|at| at.to_string()), measures }
+/// The name and the reason under which integers and the like are compared value by value; none
+/// where a comparator takes them for numbers.
+fn exactly(how: &Comparator) -> Option<(ComparatorKind, Reason)> {
+    match how {
+        Comparator::Auto | Comparator::Exact | Comparator::Text(_) | Comparator::Status => {
+            Some((ComparatorKind::Exact, Reason::Value))
+        }
+        Comparator::Label(LabelSpec { by: LabelRule::Class, .. }) => {
+            Some((ComparatorKind::Label, Reason::Label))
+        }
+        Comparator::Json(_) | Comparator::Label(_) | Comparator::Numeric(_) => None,
+    }
 }
 
-fn differing<T: Values + PartialEq>(a: &[T], b: &TensorData) -> (u64, Option<usize>) {
-    let Some(b) = T::of(b) else { return (1, None) };
-    let different = || a.iter().zip(b).enumerate().filter(|(_, (a, b))| a != b).map(|(at, _)| at);
-    (u64::try_from(different().count()).unwrap_or(u64::MAX), different().next())
+/// Values of one number, each the same as the other.
+fn same<T: PartialEq>(a: &[T], b: &[T], reason: Reason) -> Found {
+    let differing = || a.iter().zip(b).enumerate().filter(|(_, (a, b))| a != b).map(|(at, _)| at);
+    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    let (compared, different) = (count(a.len()), count(differing().count()));
+    Found {
+        reason: (different > 0).then_some(reason),
+        at: differing().next().map(|at| at.to_string()),
+        measures: Measures { compared, different, ..Measures::default() },
+    }
+}
+
+/// Values of a tensor and of another one of its type.
+fn same_values<T: Values + PartialEq>(a: &[T], b: &TensorData, reason: Reason) -> Found {
+    T::of(b).map_or_else(|| Found::different(Reason::Dtype), |b| same(a, b, reason))
 }
 
 /// A type that a tensor may have.

@@ -106,10 +106,11 @@ impl Measures {
             #[expect(clippy::cast_precision_loss, reason = "a share needs no more than 53 bits")]
             compared => self.different as f64 / compared as f64,
         };
-        // Multiples of what was allowed tell more than how many values are off.
+        // Multiples of what was allowed tell more than how many values are off, unless what is off
+        // is no number: then all that were measured may well be within their tolerance.
         let extent = match self.excess {
-            Some(excess) => 1.0 - 1.0 / (1.0 + excess.max(0.0)),
-            None => self.distance.unwrap_or(0.0).max(share),
+            Some(excess) if excess > 1.0 || self.different == 0 => 1.0 - 1.0 / (1.0 + excess.max(0.0)),
+            _ => self.distance.unwrap_or(0.0).max(share),
         };
         if extent.is_finite() { extent.clamp(0.0, BELOW_ONE) } else { BELOW_ONE }
     }

@@ -78,17 +78,12 @@ impl<'a> Walk<'a> {
             }
             // Equal integers are equal, however large.
             (Json::Integer(of_a), Json::Integer(of_b)) if of_a == of_b => self.leaf(None),
+            (Json::Integer(of_a), Json::Integer(of_b)) => {
+                self.number(Pair::of_integers(*of_a, *of_b, self.rules.tolerance(&self.path)));
+            }
             (Json::Integer(_) | Json::Float(_), Json::Integer(_) | Json::Float(_)) => {
                 let (Some(a), Some(b)) = (a.as_f64(), b.as_f64()) else { return };
-                let pair = Pair::of(a, b, self.rules.tolerance(&self.path));
-                let reason = pair.count(&mut self.found.measures);
-                let excess = if let Pair::Finite { excess, .. } = pair { excess } else { 0.0 };
-                // Off in a number is off in a JSON value, unless it is NaN.
-                let reason = match reason {
-                    Some(Reason::Numeric) => Some(Reason::JsonValue),
-                    other => other,
-                };
-                self.note(reason, excess);
+                self.number(Pair::of(a, b, self.rules.tolerance(&self.path)));
             }
             _ => self.leaf((a != b).then_some(Reason::JsonValue)),
         }
@@ -118,6 +113,18 @@ impl<'a> Walk<'a> {
             }
             self.path.pop();
         }
+    }
+
+    /// Counts a place with two numbers.
+    fn number(&mut self, pair: Pair) {
+        let reason = pair.count(&mut self.found.measures);
+        let excess = if let Pair::Finite { excess, .. } = pair { excess } else { 0.0 };
+        // Off in a number is off in a JSON value, unless it is NaN.
+        let reason = match reason {
+            Some(Reason::Numeric) => Some(Reason::JsonValue),
+            other => other,
+        };
+        self.note(reason, excess);
     }
 
     /// Counts a place without a number.

@@ -32,7 +32,18 @@ impl Pair {
             let same = a == b || a.is_nan() && b.is_nan();
             return if same { Self::SameNonFinite } else { Self::NonFinite };
         }
-        let absolute = (a - b).abs().min(f64::MAX);
+        Self::apart((a - b).abs().min(f64::MAX), a, b, tolerance)
+    }
+
+    /// Compares integers. Large ones that differ may be the same double, and still differ.
+    pub(super) fn of_integers(a: i128, b: i128, tolerance: Tolerance) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "the nearest doubles are what is wanted")]
+        let (absolute, a, b) = (a.abs_diff(b) as f64, a as f64, b as f64);
+        Self::apart(absolute, a, b, tolerance)
+    }
+
+    /// Two finite numbers that far apart.
+    fn apart(absolute: f64, a: f64, b: f64, tolerance: Tolerance) -> Self {
         let larger = a.abs().max(b.abs());
         let allowed = tolerance.allowed(a, b);
         Self::Finite {

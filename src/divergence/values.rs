@@ -40,8 +40,8 @@ pub(super) struct Numbers {
     pub(super) shape: Vec<i64>,
     /// Values in row-major order.
     pub(super) values: Vec<f64>,
-    /// Whether all of them are written as integers.
-    pub(super) integers: bool,
+    /// The same without rounding, where all of them are written as integers.
+    pub(super) integers: Option<Vec<i128>>,
 }
 
 /// The last dimension of a shape, 1 for a scalar's.
@@ -52,15 +52,23 @@ pub(super) fn width(shape: &[i64]) -> usize {
 /// The numbers of a JSON value, if it is made of numbers alone and not ragged.
 pub(super) fn json_numbers(json: &Json) -> Option<Numbers> {
     let (shape, values) = numbers(json)?;
-    Some(Numbers { shape, values, integers: all_integers(json) })
+    Some(Numbers { shape, values, integers: integers(json) })
 }
 
-fn all_integers(json: &Json) -> bool {
-    match json {
-        Json::Integer(_) => true,
-        Json::Array(items) => items.iter().all(all_integers),
-        _ => false,
+/// The integers of a JSON value in row-major order, if there is nothing else in it.
+fn integers(json: &Json) -> Option<Vec<i128>> {
+    fn gather(json: &Json, found: &mut Vec<i128>) -> bool {
+        match json {
+            Json::Integer(number) => {
+                found.push(*number);
+                true
+            }
+            Json::Array(items) => items.iter().all(|item| gather(item, found)),
+            _ => false,
+        }
     }
+    let mut found = Vec::new();
+    gather(json, &mut found).then_some(found)
 }
 
 /// The values of a tensor as doubles; none for strings.
@@ -149,9 +157,12 @@ fn output<'a>(name: &'a str, pointer: String, json: Cow<'a, Json>) -> Named<'a> 
     Named { name: Cow::Borrowed(name), pointer: Some(pointer), label: Cow::Borrowed(name), value }
 }
 
-/// Rows that are objects of the same keys, turned to columns.
+/// Rows that are objects of the same keys, turned to columns. Without any key there are none: then
+/// only the rows themselves tell how many there are.
 fn columns(rows: &[Json]) -> Option<Vec<(&str, Json)>> {
-    let Some(Json::Object(first)) = rows.first() else { return None };
+    let Some(Json::Object(first)) = rows.first().filter(|row| **row != Json::Object(Vec::new())) else {
+        return None;
+    };
     let same_keys = |row: &Json| match row {
         Json::Object(members) => {
             members.len() == first.len() && members.iter().zip(first).all(|((a, _), (b, _))| a == b)

@@ -27,7 +27,8 @@ pub struct Excerpt {
     pub kind: &'static str,
     /// Length of the whole body, in bytes.
     pub bytes: u64,
-    /// The text: JSON as it was sent, where it was; binary tensors and streams as JSON.
+    /// The text: JSON in the form in which it was sent, without blanks and with its keys sorted;
+    /// binary tensors and streams as JSON.
     pub text: Option<String>,
     /// Whether more of it was there.
     pub truncated: bool,

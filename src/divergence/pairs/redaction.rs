@@ -60,10 +60,18 @@ impl Redaction {
             self.everything || self.patterns.iter().any(|pattern| pattern.covers_pointer(place))
         };
         let quotes = matches!(worst.reason, Some(Reason::Undecodable | Reason::DecodeLimit));
-        if worst.at.as_deref().is_some_and(|at| quotes || hidden(at)) {
+        let whole = hidden(&worst.output);
+        // Where the place is: in the whole body, in a value that has a pointer, or in an output that
+        // has but a name, of which nobody can say whether a pointer to what is hidden leads there.
+        let within = |at: &str| match worst.output.as_str() {
+            "body" => hidden(at),
+            output if output.starts_with('/') => hidden(&format!("{output}{at}")),
+            _ => at.contains('/'),
+        };
+        if worst.at.as_deref().is_some_and(|at| quotes || whole || within(at)) {
             worst.at = Some(REDACTED.to_owned());
         }
-        if hidden(&worst.output) {
+        if whole {
             worst.output = REDACTED.to_owned();
         }
     }

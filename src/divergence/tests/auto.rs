@@ -127,6 +127,8 @@ fn predictions_are_compared_like_tensors() {
             vec![Exact],
             Some(Reason::Fields),
         ),
+        // Rows without a key have no output, but a number.
+        (r#"{"predictions":[{}]}"#, r#"{"predictions":[{},{}]}"#, vec![Json], Some(Reason::Shape)),
         (r#"{"outputs":{"c":[1]}}"#, r#"{"outputs":{"c":[2]}}"#, vec![Exact], Some(Reason::Value)),
         (r#"{"outputs":[1]}"#, r#"{"predictions":[1]}"#, vec![Exact], Some(Reason::Fields)),
     ] {

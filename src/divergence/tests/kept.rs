@@ -144,6 +144,25 @@ fn values_are_taken_out_wherever_a_pointer_fits() {
 }
 
 #[test]
+fn places_within_what_is_hidden_are_not_told() {
+    let kept = |spec: &str, path, primary: &str, shadow: &str, pointer| {
+        let pair = Pair::new(path, "application/json", "{}", primary, shadow);
+        let comparison = compare(&super::spec(spec), &pair.answers[0], &pair.answers[1]).unwrap();
+        let worst = keep(redact(&[pointer]), &Pair { comparison, ..pair }).unwrap().comparison.worst.unwrap();
+        (worst.output, worst.at)
+    };
+    let rule = r#"{"outputs":[{"output":"/who","compare":{"json":{}}}]}"#;
+    let (one, other) = (r#"{"who":{"ann":{"x":1}}}"#, r#"{"who":{"ann":{"x":2}}}"#);
+    let hidden = Some("[redacted]".to_owned());
+    assert_eq!(kept(rule, OTHER, one, other, "/who"), ("[redacted]".to_owned(), hidden.clone()));
+    assert_eq!(kept(rule, OTHER, one, other, "/who/ann"), ("/who".to_owned(), hidden.clone()));
+    assert_eq!(kept(rule, OTHER, one, other, "/else"), ("/who".to_owned(), Some("/ann/x".to_owned())));
+    let rows = |x: u32| format!(r#"{{"predictions":[{{"who":{{"ann":{x},"id":"a"}}}}]}}"#);
+    let named = kept("{}", PREDICT, &rows(1), &rows(2), "/predictions/*/who");
+    assert_eq!(named, ("who".to_owned(), hidden));
+}
+
+#[test]
 fn what_pointers_cannot_reach_is_not_kept_once_there_is_one() {
     let left_out = |excerpt: &Excerpt| (excerpt.text.clone(), excerpt.left_out);
     let stream = |text: &str| format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");

@@ -109,6 +109,18 @@ fn severity_orders_by_gravity_then_by_extent() {
 }
 
 #[test]
+fn what_is_off_without_being_a_number_counts_beside_numbers_that_agree() {
+    let extent = |b: &str| {
+        let base = answer(OTHER, r#"{"n":1.5,"s":"x","t":"x"}"#);
+        auto(&base, &answer(OTHER, b)).worst.unwrap().measures.extent()
+    };
+    near(Some(extent(r#"{"n":1.5,"s":"y","t":"x"}"#)), 1.0 / 3.0);
+    near(Some(extent(r#"{"n":1.5,"s":"y","t":"y"}"#)), 2.0 / 3.0);
+    near(Some(extent(r#"{"n":1.5,"s":"x","t":"x"}"#)), 0.0);
+    assert!(extent(r#"{"n":9,"s":"x","t":"x"}"#) > 0.99);
+}
+
+#[test]
 fn a_report_is_bounded_and_serialises() {
     let key = "k".repeat(5000);
     let found =

@@ -49,6 +49,21 @@ fn exact_allows_no_difference_but_the_sign_of_zero() {
 }
 
 #[test]
+fn integers_beyond_what_a_double_holds_are_not_rounded_together() {
+    let (a, b) = ("9007199254740993", "9007199254740992");
+    let list = |n: &str| answer(PREDICT, &format!(r#"{{"predictions":[{n}]}}"#));
+    let object = |n: &str| answer(OTHER, &format!(r#"{{"id":{n}}}"#));
+    let class = r#"{"default":{"label":{"by":"class"}}}"#;
+    assert_eq!(reason("{}", &list(a), &list(b)), Some(Reason::Value));
+    assert_eq!(reason(r#"{"default":"exact"}"#, &list(a), &list(b)), Some(Reason::Value));
+    assert_eq!(reason(class, &list(a), &list(b)), Some(Reason::Label));
+    assert_eq!(reason(class, &list(a), &list(a)), None);
+    assert_eq!(reason(r#"{"default":"exact"}"#, &object(a), &object(b)), Some(Reason::JsonValue));
+    // Within a relative tolerance they are near.
+    assert_eq!(reason("{}", &object(a), &object(b)), None);
+}
+
+#[test]
 fn labels_are_read_as_the_rule_says() {
     let by = |rule: &str| format!(r#"{{"default":{{"label":{{"by":{rule}}}}}}}"#);
     let of = |data: &str| tensor("FP32", "[1,4]", data);

@@ -7,7 +7,9 @@ use crate::notify::event::{Event, Severity, Signal};
 use crate::notify::spec::Secret;
 
 /// A section's text may have 3000 characters.
-const TEXT: usize = 2_900;
+const TEXT: usize = 3_000;
+/// A link longer than this would leave too little of them to the text, and is left out.
+const LINK: usize = 1_000;
 
 pub(super) fn request(url: &Secret, event: &Event) -> Request {
     let mark = match (event.kind.signal(), event.severity) {
@@ -17,12 +19,11 @@ pub(super) fn request(url: &Secret, event: &Event) -> Request {
         (_, Severity::Info) => ":information_source:",
     };
     let subject = event.model.as_deref().unwrap_or(&event.instance);
-    let mut text = format!("{mark} *{}*: {}", escape(subject), escape(&event.sentence));
+    let text = format!("{mark} *{}*: {}", escape(subject), escape(&event.sentence));
+    let link = event.link.as_deref().map(|link| format!(" <{}|Details>", escape(link)));
+    let link = link.filter(|link| link.chars().count() <= LINK).unwrap_or_default();
     // Cut before the link is added: half a link would be shown as text.
-    text = clip(&text, TEXT);
-    if let Some(link) = event.link.as_deref().filter(|link| link.len() < 90) {
-        text.push_str(&format!(" <{}|Details>", escape(link)));
-    }
+    let text = clip(&text, TEXT - link.chars().count()) + &link;
     let change = match (&event.from, &event.to) {
         (Some(from), Some(to)) => Some(format!("{from} → {to}")),
         _ => None,

@@ -84,6 +84,19 @@ fn slack_gets_a_text_and_blocks_with_its_markup_escaped() {
 }
 
 #[test]
+fn slack_gets_a_long_link_whole_and_the_text_cut_to_make_room_for_it() {
+    let text = |link: String| {
+        let event = Event { sentence: "x".repeat(4_000), link: Some(link), ..event(EventKind::RolledBack) };
+        sent(1, &event).1["blocks"][0]["text"]["text"].as_str().unwrap().to_owned()
+    };
+    let link = format!("https://rollouts.example/{}", "r".repeat(200));
+    let shown = text(link.clone());
+    assert!(shown.ends_with(&format!("… <{link}|Details>")), "{shown}");
+    assert_eq!(shown.chars().count(), 3_000);
+    assert!(text("&".repeat(300)).ends_with("xx…"), "longer than there is room for");
+}
+
+#[test]
 fn pagerduty_gets_an_incident_and_its_resolution_under_one_key() {
     let (request, body) = sent(2, &event(EventKind::RolledBack));
     assert_eq!(request.url, "https://receiver.example/v2/enqueue");
