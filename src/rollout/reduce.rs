@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::counts::{Counts, Durations, PairCounts, TrialCounts};
 use super::delta::{Delta, Edge, InputDelta, PairDelta, ScoreDelta, SegmentDelta, Slow};
-use super::policy::{Analysis, MAX_SEGMENTS, Metric, Rule, Signal};
+use super::policy::{Analysis, Latency, MAX_SEGMENTS, Metric, Rule, Signal};
 use super::time::Timestamp;
 use crate::stats::sequential::{Arms, Exceedance};
 
@@ -62,10 +62,11 @@ impl Block {
     }
 
     /// The threshold of each arm at a quantile of the stable one.
-    fn edges(&self, quantile: f64, tolerance: f64) -> Option<Arms<u64>> {
+    fn edges(&self, quantile: f64, rule: &Latency) -> Option<Arms<u64>> {
         let stable = self.reference.quantile(quantile)?;
-        let tolerated = (stable as f64 * tolerance.max(1.0)).ceil() as u64;
-        Some(Arms::new(stable, edge_at_or_above(tolerated)))
+        let slower = (stable as f64 * rule.tolerance.max(1.0)).ceil() as u64;
+        let later = stable.saturating_add(rule.min_difference_nanos);
+        Some(Arms::new(stable, edge_at_or_above(slower.max(later))))
     }
 }
 
@@ -86,11 +87,11 @@ impl Reducer {
     /// The durations in nanoseconds beyond which whoever counts is to count a request as slow for
     /// its segment, by arm; nothing before enough is known.
     pub fn slow_edges(&self, analysis: &Analysis) -> Option<Arms<u64>> {
-        let tolerance = analysis.checks.iter().find_map(|check| match &check.rule {
-            Rule::Latency(rule) if rule.signal == Signal::Latency => Some(rule.tolerance),
+        let rule = analysis.checks.iter().find_map(|check| match &check.rule {
+            Rule::Latency(rule) if rule.signal == Signal::Latency => Some(rule),
             _ => None,
         });
-        self.blocks.get(&Signal::Latency)?.edges(SEGMENT_QUANTILE, tolerance?)
+        self.blocks.get(&Signal::Latency)?.edges(SEGMENT_QUANTILE, rule?)
     }
 
     /// What is new in `counts`, by trial. Trials without anything new are left out.
@@ -196,7 +197,7 @@ impl Reducer {
                 }
                 for (place, quantile) in (0..).zip(&rule.quantiles) {
                     let block = self.blocks.get(&signal);
-                    if let Some(edges) = block.and_then(|block| block.edges(*quantile, rule.tolerance)) {
+                    if let Some(edges) = block.and_then(|block| block.edges(*quantile, rule)) {
                         push(Edge::Tail(at, place), edges);
                     }
                 }

@@ -23,6 +23,8 @@ pub struct Setting<'a> {
     pub to: &'a str,
     /// Since the step began.
     pub elapsed: Millis,
+    /// Names of segments, by the places that evidence uses.
+    pub segments: &'a [String],
 }
 
 /// The verdict in one line.
@@ -43,7 +45,7 @@ pub fn sentence(
                 "ROLLBACK {} → {} {when}: {}",
                 at.candidate,
                 at.stable,
-                cause_words(cause, evidence, analysis)
+                cause_words(cause, evidence, analysis, at.segments)
             )
         }
         Verdict::Incident(cause) => format!(
@@ -81,7 +83,7 @@ pub fn sentence(
     }
 }
 
-fn cause_words(cause: &Cause, evidence: &Evidence, analysis: &Analysis) -> String {
+fn cause_words(cause: &Cause, evidence: &Evidence, analysis: &Analysis, segments: &[String]) -> String {
     match cause {
         Cause::Check(place) => {
             let Some(check) = evidence.checks.get(usize::from(*place)) else { return "evidence".to_owned() };
@@ -95,9 +97,10 @@ fn cause_words(cause: &Cause, evidence: &Evidence, analysis: &Analysis) -> Strin
                 String::new()
             };
             format!(
-                "{}. Evidence {} (α {}{alone}): if it were no worse, evidence this strong would appear in at \
+                "{}{}. Evidence {} (α {}{alone}): if it were no worse, evidence this strong would appear in at \
                  most {} of 100 rollouts",
                 check.sentence,
+                guilty(&check.figures, segments),
                 e_value(check.e_value),
                 percent(analysis.alpha),
                 trimmed(analysis.alpha * 100.0),
@@ -109,6 +112,20 @@ fn cause_words(cause: &Cause, evidence: &Evidence, analysis: &Analysis) -> Strin
             format!("circuit breaker, {failures} of the last {} canary requests failed", rule.window)
         }
         Cause::Threshold(place) => threshold_words(*place, evidence, true),
+    }
+}
+
+/// The segments that are worse, where some are told apart and named.
+fn guilty(figures: &Figures, segments: &[String]) -> String {
+    let names: Vec<&str> = figures
+        .segments
+        .iter()
+        .filter_map(|place| Some(segments.get(usize::from(*place))?.as_str()))
+        .collect();
+    match names.as_slice() {
+        [] => String::new(),
+        [one] => format!("; segment {one}"),
+        many => format!("; segments {}", many.join(", ")),
     }
 }
 

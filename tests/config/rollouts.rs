@@ -177,16 +177,20 @@ fn a_limit_of_a_duration_alone_compares_no_quantiles() {
         ("timeToFirstToken", Signal::TimeToFirstToken),
         ("interToken", Signal::InterToken),
     ] {
-        for (text, quantiles, tolerance, absolute) in [
-            ("{}", usual(), 1.1, None),
-            ("{tolerance: 1.5}", usual(), 1.5, None),
-            ("{quantiles: [p50, p99.9]}", vec![0.5, 0.999], 1.1, None),
-            ("{absolute: {p99.9: 500ms}}", vec![], 1.1, absolute),
-            ("{tolerance: 1.5, absolute: {p99.9: 500ms}}", usual(), 1.5, absolute),
-            ("{quantiles: [p50], absolute: {p99.9: 500ms}}", vec![0.5], 1.1, absolute),
-            ("{quantiles: [], tolerance: 1.5, absolute: {p99.9: 500ms}}", vec![], 1.5, absolute),
+        for (text, quantiles, tolerance, min, absolute) in [
+            ("{}", usual(), 1.1, 1, None),
+            ("{minDifference: 20ms}", usual(), 1.1, 20, None),
+            ("{minDifference: 0s, absolute: {p99.9: 500ms}}", usual(), 1.1, 0, absolute),
+            ("{tolerance: 1.5}", usual(), 1.5, 1, None),
+            ("{quantiles: [p50, p99.9]}", vec![0.5, 0.999], 1.1, 1, None),
+            ("{absolute: {p99.9: 500ms}}", vec![], 1.1, 1, absolute),
+            ("{tolerance: 1.5, absolute: {p99.9: 500ms}}", usual(), 1.5, 1, absolute),
+            ("{quantiles: [p50], absolute: {p99.9: 500ms}}", vec![0.5], 1.1, 1, absolute),
+            ("{quantiles: [], tolerance: 1.5, absolute: {p99.9: 500ms}}", vec![], 1.5, 1, absolute),
         ] {
-            let expected = Rule::Latency(Latency { signal, quantiles, tolerance, absolute });
+            let min_difference_nanos = min * 1_000_000;
+            let expected =
+                Rule::Latency(Latency { signal, quantiles, tolerance, min_difference_nanos, absolute });
             assert_eq!(rule(&format!("{{{key}: {text}}}")), expected, "{key}: {text}");
         }
     }

@@ -144,12 +144,18 @@ fn latency(raw: &raw::Latency, signal: Signal, report: &mut Report) -> Rule {
             }
         }
         // As for errors. A tolerance without quantiles can only mean the usual ones.
-        None if raw.quantiles.is_missing() && raw.tolerance.is_missing() && !raw.absolute.is_missing() => {
+        None if [raw.quantiles.is_missing(), raw.tolerance.is_missing(), raw.min_difference.is_missing()]
+            == [true; 3]
+            && !raw.absolute.is_missing() =>
+        {
             rule.quantiles.clear();
         }
         None => {}
     }
     set_number(&mut rule.tolerance, &raw.tolerance);
+    if let Some(time) = raw.min_difference.get() {
+        rule.min_difference_nanos = u64::try_from(time.0.as_nanos()).unwrap_or(u64::MAX);
+    }
     rule.absolute = raw.absolute.get().map(|limit| LatencyBound {
         quantile: limit.quantile,
         max_nanos: u64::try_from(limit.limit.as_nanos()).unwrap_or(u64::MAX),

@@ -6,7 +6,7 @@ use super::super::measure::{Bound, MetricName, Number, Quantile, QuantileLimit, 
 use super::super::read::{List, section};
 use super::super::scalar::{Count, Share, Time};
 use super::super::text::{CookieText, ForeignText, HeaderNameText, NameText, PointerText};
-use super::DAY;
+use super::{DAY, SECOND};
 use crate::rollout::policy::{Signal, Unit};
 
 section! {
@@ -146,6 +146,10 @@ section! {
             /// Slowdown that is tolerated, as a factor: 1.1 is a tenth slower.
             #[schemars(extend("default" = 1.1))]
             tolerance: Number,
+            /// Slowdown that is tolerated in any case: a server with less to do, a colder cache or a new
+            /// connection costs some microseconds, and nobody is hurt by it.
+            #[schemars(extend("default" = "1ms"))]
+            min_difference: Time<0, { 60 * SECOND }>,
             /// A quantile and its limit, such as `{p99: 500ms}`. Default: none.
             absolute: QuantileLimit,
         }

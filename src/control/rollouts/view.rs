@@ -79,6 +79,9 @@ pub struct RolloutView {
     pub sentence: String,
     /// The numbers behind the verdict.
     pub evidence: Evidence,
+    /// Names of segments, by the places that the evidence uses.
+    #[serde(default)]
+    pub segments: Vec<String>,
     /// Who gets which traffic.
     pub versions: Vec<LiveVersion>,
 }
@@ -110,6 +113,7 @@ impl RolloutView {
             from: &weight,
             to: "the next step",
             elapsed,
+            segments: rollout.reducer.segments(),
         };
         let sentence = sentence(&verdict, &evidence, analysis, &rule, &setting);
         Self {
@@ -133,6 +137,7 @@ impl RolloutView {
             verdict: verdict.as_str().to_owned(),
             sentence,
             evidence,
+            segments: rollout.reducer.segments().to_vec(),
             versions: rollout.live(state.trial).versions,
         }
     }

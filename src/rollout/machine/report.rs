@@ -52,6 +52,7 @@ impl Turn<'_> {
             from: &from,
             to,
             elapsed: moment.elapsed,
+            segments: rollout.reducer.segments(),
         };
         let sentence = words::sentence(&verdict, &evidence, analysis, &moment.rule, &setting);
         let (base, entries) = rollout.journal.read(&rollout.analyzer);

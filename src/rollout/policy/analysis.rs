@@ -204,13 +204,23 @@ pub struct Latency {
     /// Slowdown that is tolerated, as a factor: 1.1 is a tenth slower. It is rounded up to the
     /// next edge of the histogram.
     pub tolerance: f64,
+    /// Slowdown that is tolerated in any case, in nanoseconds: where answers take microseconds, a
+    /// server with less to do, a colder cache or a new connection is more than a tenth slower, and
+    /// nobody is hurt by it.
+    pub min_difference_nanos: u64,
     /// A limit.
     pub absolute: Option<LatencyBound>,
 }
 
 impl Default for Latency {
     fn default() -> Self {
-        Self { signal: Signal::Latency, quantiles: vec![0.5, 0.9, 0.99], tolerance: 1.1, absolute: None }
+        Self {
+            signal: Signal::Latency,
+            quantiles: vec![0.5, 0.9, 0.99],
+            tolerance: 1.1,
+            min_difference_nanos: 1_000_000,
+            absolute: None,
+        }
     }
 }
 
