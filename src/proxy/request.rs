@@ -12,6 +12,7 @@
 //!
 //! Nothing on this way locks, wakes another thread or spawns a task; what is rare is boxed.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -128,9 +129,13 @@ pub async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Inbound>
     let own_deadline = if asked.grpc { grpc::timeout(&head.headers) } else { None };
     let deadline = own_deadline.and_then(|own| arrived.checked_add(own)).map(Into::into);
     recorder.spent(arrived.elapsed().saturating_sub(waited));
-    let call = call::call(&live.version, head, body);
     let limit = model.model.spec.response_timeout;
-    let called = live.settle(progress::within(limit, deadline, &live.meter, call).await, own_deadline);
+    let called = {
+        // Pinned where it is made: it is large, and would be moved along with its timeout.
+        let call = pin!(call::call(&live.version, head, body));
+        progress::within(limit, deadline, &live.meter, call).await
+    };
+    let called = live.settle(called, own_deadline);
     let answered = Instant::now();
     match spare {
         Some(spare) if spare.is_called_for(&called) => {

@@ -183,15 +183,16 @@ fn traceparent() -> HeaderValue {
     text.extend_from_slice(b"00-");
     text.extend_from_slice(hex32(fastrand::u128(1..)).as_flattened());
     text.push(b'-');
-    let span = hex32(u128::from(fastrand::u64(1..)));
-    text.extend_from_slice(span.as_flattened().get(16..).unwrap_or_default());
+    let span = fastrand::u64(1..);
+    text.extend_from_slice([hex8((span >> 32) as u32), hex8(span as u32)].as_flattened());
     text.extend_from_slice(b"-00");
     value(&text)
 }
 
 /// The 32 hexadecimal digits of a number, in four groups of eight.
 fn hex32(number: u128) -> [[u8; 8]; 4] {
-    [96, 64, 32, 0].map(|shift| hex8((number >> shift) as u32))
+    let [high, low] = [(number >> 64) as u64, number as u64];
+    [hex8((high >> 32) as u32), hex8(high as u32), hex8((low >> 32) as u32), hex8(low as u32)]
 }
 
 /// Eight hexadecimal digits at once: each nibble is spread to a byte of a word, then all eight are

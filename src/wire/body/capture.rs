@@ -1,8 +1,8 @@
 //! A bounded copy of a body.
 //!
 //! What is charged to the [`Budget`] is meant to be what stays in memory. Chunks come as slices of
-//! the codecs' read buffers, which are up to 400 KiB large, so a kept slice of 100 bytes can pin
-//! 400 KiB that nobody counts. Chunks of at most [`COPY_UP_TO`] are therefore copied into
+//! the codecs' read buffers, which are up to 512 KiB large, so a kept slice of 100 bytes can pin
+//! 512 KiB that nobody counts. Chunks of at most [`COPY_UP_TO`] are therefore copied into
 //! blocks of our own, which also makes few blocks of many tiny chunks. Larger ones are kept by
 //! reference: they usually fill most of the buffer they pin, but nothing guarantees it, so their
 //! charge is a lower bound.

@@ -12,8 +12,9 @@ use bytes::BytesMut;
 const SMALL_BLOCK: usize = 32 * 1024;
 /// Least room for a read.
 const SMALL_READ: usize = 8 * 1024;
-/// A block for long bodies.
-const LARGE_BLOCK: usize = 256 * 1024;
+/// A block for long bodies, and the most that a connection holds of one whose receiver is slow. A
+/// turn for half of it costs a quarter more time for each byte.
+const LARGE_BLOCK: usize = 512 * 1024;
 /// Least room for a read of a long body.
 const LARGE_READ: usize = 64 * 1024;
 /// Large blocks kept: one is read into while others are still being written on.
