@@ -187,8 +187,12 @@ pub struct Figures {
     pub mean_rank: Option<f64>,
     /// Evidence that the number is distributed differently at all. Informs.
     pub tilt: Option<f64>,
-    /// The threshold of the stable arm in nanoseconds, where durations are compared with one.
+    /// Where durations are compared with a quantile of the stable arm: the one with most evidence.
+    pub quantile: Option<f64>,
+    /// The candidate's threshold in nanoseconds, where durations are compared with one.
     pub edge_nanos: Option<u64>,
+    /// By how much evidence on durations is divided for coming in bursts.
+    pub burstiness: Option<f64>,
     /// Population stability index of the inputs that is certain, and as commonly computed: the
     /// largest of all features.
     pub drift: Option<(f64, f64)>,

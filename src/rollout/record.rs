@@ -101,6 +101,20 @@ pub enum Action {
 }
 
 impl Action {
+    /// Every action.
+    pub const ALL: [Self; 10] = [
+        Self::Start,
+        Self::Advance,
+        Self::Promote,
+        Self::Succeed,
+        Self::Rollback,
+        Self::Abort,
+        Self::Supersede,
+        Self::Pause,
+        Self::Resume,
+        Self::Hold,
+    ];
+
     /// The action's word.
     pub fn as_str(self) -> &'static str {
         match self {

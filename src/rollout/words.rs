@@ -204,7 +204,7 @@ pub(super) fn check(state: &CheckState, rule: &Rule) -> String {
     let figures = &state.figures;
     let words = match rule {
         Rule::ErrorRate(_) => format!("{}: {}", state.name, compared(figures, "canary", "baseline")),
-        Rule::Latency(rule) => latency(state, rule.signal, rule.quantiles.last().copied()),
+        Rule::Latency(rule) => latency(state, rule.signal),
         Rule::Divergence(_) => {
             let coverage =
                 figures.coverage.map_or_else(String::new, |c| format!("; coverage {}", percent(c)));
@@ -231,17 +231,18 @@ pub(super) fn check(state: &CheckState, rule: &Rule) -> String {
     }
 }
 
-fn latency(state: &CheckState, signal: Signal, quantile: Option<f64>) -> String {
+fn latency(state: &CheckState, signal: Signal) -> String {
     let figures = &state.figures;
     let whole = figures.whole;
     if whole.requests.candidate == 0 {
         return format!("{}: no requests yet", state.name);
     }
-    let edge = figures.edge_nanos.map_or_else(String::new, |edge| format!(" ({})", nanos(edge)));
+    let edge = figures.edge_nanos.map_or_else(String::new, nanos);
     let share = percent(whole.rates().candidate);
-    match quantile {
+    match figures.quantile {
         Some(quantile) => format!(
-            "{}: {share} of canary requests had a {} above the baseline's p{}{edge} (expected {}), {}",
+            "{}: {share} of canary requests had a {} above the baseline's p{} ({edge} with what is tolerated; \
+             expected {}), {}",
             state.name,
             signal.words(),
             trimmed(quantile * 100.0),
@@ -249,7 +250,7 @@ fn latency(state: &CheckState, signal: Signal, quantile: Option<f64>) -> String 
             count(whole.events.candidate, whole.requests.candidate),
         ),
         None => format!(
-            "{}: {share} of canary requests had a {} above the limit{edge}, {}",
+            "{}: {share} of canary requests had a {} above the limit of {edge}, {}",
             state.name,
             signal.words(),
             count(whole.events.candidate, whole.requests.candidate),

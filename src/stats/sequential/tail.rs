@@ -93,6 +93,15 @@ impl TailTest {
         self.parts.iter().map(|part| (part.quantile, part.wealth.total()))
     }
 
+    /// The same as [`e_value`](Self::e_value), with the e-value at each quantile replaced by what
+    /// `counts` makes of it. `counts` is given the quantile's place.
+    pub fn e_value_by(&self, counts: impl Fn(usize, f64) -> f64) -> f64 {
+        if self.parts.is_empty() {
+            return 1.0;
+        }
+        self.parts.iter().enumerate().map(|(at, part)| part.share * counts(at, part.wealth.total())).sum()
+    }
+
     /// The quantiles, in the order of [`observe`](Self::observe).
     pub fn quantiles(&self) -> impl Iterator<Item = f64> + '_ {
         self.parts.iter().map(|part| part.quantile)
