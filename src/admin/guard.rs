@@ -1,9 +1,10 @@
-//! Who may ask what, as long as there is no login.
+//! Where questions may come from. [`access`](super::access) says who may ask.
 //!
-//! Whoever can connect can ask, so: on an address that others can reach, only health and metrics
-//! answer. On loopback the other danger is a browser on the same machine, which any web page can
-//! make send requests here; hence no foreign `Origin` may change anything, and `Host` must not be
-//! a name that somebody else's DNS may have pointed at 127.0.0.1 (DNS rebinding).
+//! Without tokens whoever can connect can ask, so: on an address that others can reach, only health
+//! and metrics answer. On loopback the other danger is a browser on the same machine, which any web
+//! page can make send requests here; hence no foreign `Origin` may change anything, and `Host` must
+//! not be a name that somebody else's DNS may have pointed at 127.0.0.1 (DNS rebinding). With tokens
+//! neither address nor name matters: a page that does not know the token learns nothing.
 
 use std::net::IpAddr;
 
@@ -35,14 +36,15 @@ impl Reach {
     }
 }
 
-/// Whether a path may be asked for from anywhere.
-fn is_open(path: &str) -> bool {
+/// Whether a path may be asked for from anywhere, by anybody.
+pub(super) fn is_open(path: &str) -> bool {
     matches!(path, "/healthz" | "/readyz" | "/metrics")
 }
 
 /// Why a request may not be answered, if it may not.
 pub(super) fn refusal(
     reach: Reach,
+    has_tokens: bool,
     method: &Method,
     path: &str,
     headers: &HeaderMap,
@@ -50,13 +52,13 @@ pub(super) fn refusal(
     if is_open(path) {
         return None;
     }
-    if reach == Reach::Network {
+    if reach == Reach::Network && !has_tokens {
         return Some(
-            "only /healthz, /readyz and /metrics answer here, because the admin address can be reached from other machines: set admin.address to a loopback address such as 127.0.0.1:9901, or to unix:/path",
+            "only /healthz, /readyz and /metrics answer here, because the admin address can be reached from other machines: set admin.tokens, or set admin.address to a loopback address such as 127.0.0.1:9901 or to unix:/path",
         );
     }
     let host = headers.get(HOST).map(|host| host.to_str().unwrap_or_default());
-    if reach == Reach::Loopback && host.is_some_and(|host| !is_local(host)) {
+    if reach == Reach::Loopback && !has_tokens && host.is_some_and(|host| !is_local(host)) {
         return Some("the Host header must be localhost or an IP address");
     }
     if !method.is_safe()
@@ -102,7 +104,7 @@ mod tests {
 
     #[test]
     fn from_the_network_only_health_and_metrics_are_answered() {
-        let refused = |path| refusal(Reach::Network, &Method::GET, path, &HeaderMap::new()).is_some();
+        let refused = |path| refusal(Reach::Network, false, &Method::GET, path, &HeaderMap::new()).is_some();
         assert!(["/", "/api/v1/status", "/metrics/", "/api/v1/config/reload"].into_iter().all(refused));
         assert!(!["/metrics", "/healthz", "/readyz"].into_iter().any(refused));
     }
@@ -110,7 +112,7 @@ mod tests {
     #[test]
     fn a_rebound_name_and_a_foreign_page_are_refused_on_loopback() {
         let refused = |method, pairs: &[_]| {
-            refusal(Reach::Loopback, &method, "/api/v1/config/reload", &headers(pairs)).is_some()
+            refusal(Reach::Loopback, false, &method, "/api/v1/config/reload", &headers(pairs)).is_some()
         };
         assert!(refused(Method::GET, &[(HOST, "evil.example:9901")]));
         assert!(refused(Method::GET, &[(HOST, "localhost.evil.example")]));
@@ -121,5 +123,16 @@ mod tests {
             assert!(!refused(Method::POST, &[(HOST, host)]), "{host}");
         }
         assert!(!refused(Method::POST, &[]));
+    }
+
+    #[test]
+    fn with_tokens_any_address_and_name_will_do_but_no_foreign_page() {
+        let refused = |reach, pairs: &[_]| {
+            refusal(reach, true, &Method::POST, "/api/v1/config/reload", &headers(pairs)).is_some()
+        };
+        for reach in [Reach::Network, Reach::Loopback, Reach::Socket] {
+            assert!(!refused(reach, &[(HOST, "switchback.example:9901")]));
+            assert!(refused(reach, &[(HOST, "a.example"), (ORIGIN, "http://evil.example")]));
+        }
     }
 }

@@ -29,6 +29,14 @@ dd { margin-left: 1.5rem; }
 <dl>
 <dt><a href="/api/v1/status"><code>GET /api/v1/status</code></a></dt>
 <dd>Models, versions, weights, counts, latencies and mirrors as JSON.</dd>
+<dt><a href="/api/v1/rollouts"><code>GET /api/v1/rollouts</code></a></dt>
+<dd>Rollouts, latest first: where each stands, the evidence, who gets which traffic. One of them at
+<code>/api/v1/rollouts/{id}</code>, as it moves at <code>…/watch</code>, its history at
+<code>…/decisions</code>.</dd>
+<dt><code>GET /api/v1/models/{model}/pairs?which=worst</code></dt>
+<dd>Answers of two versions that differ.</dd>
+<dt><a href="/api/v1/openapi.json"><code>GET /api/v1/openapi.json</code></a></dt>
+<dd>All that can be asked, described (OpenAPI 3.1).</dd>
 <dt><a href="/metrics"><code>GET /metrics</code></a></dt>
 <dd>Everything that is measured, for Prometheus.</dd>
 <dt><a href="/readyz"><code>GET /readyz</code></a></dt>
@@ -38,6 +46,13 @@ dd { margin-left: 1.5rem; }
 </dl>
 <h2>To change</h2>
 <dl>
+<dt><code>POST /api/v1/rollouts</code></dt>
+<dd>Starts a rollout; <code>promote</code>, <code>pause</code>, <code>resume</code>,
+<code>abort</code> and <code>retry</code> below it move it by hand. <code>switchback rollout</code>
+does the same from a terminal:
+<pre tabindex="0"><code>curl http://127.0.0.1:9901/api/v1/rollouts \
+  -d '{"model": "fraud", "candidate": "v2"}'
+switchback rollout start fraud --to v2 --wait</code></pre></dd>
 <dt><code>PUT /api/v1/models/{model}/weights</code></dt>
 <dd>Gives every version of a model a new weight, in one step:
 <pre tabindex="0"><code>curl -X PUT http://127.0.0.1:9901/api/v1/models/fraud/weights \

@@ -7,23 +7,34 @@ use crate::stats::sequential::Arms;
 use crate::stats::{Counter, DropReason, Merged, MirrorShard, Outcome, Snapshot, VersionShard};
 use crate::telemetry::catalog::{self, Metric};
 
+use super::access::{Access, Denial};
 use super::document::Document;
-use super::process;
-use super::sidecar::{Live, Readiness};
+use super::sidecar::{Live, Readiness, Sidecar};
+use super::{process, rollout_metrics};
 
 /// What of a shard is on the page.
 type Get<S, T> = fn(&S) -> T;
 type Cell<S> = for<'s> fn(&'s S) -> &'s Counter;
 
 /// The page of this moment, in Prometheus' text format 0.0.4.
-pub fn page(live: &Live, readiness: &Readiness, merged: &Merged) -> String {
+pub(super) fn page(sidecar: &dyn Sidecar, access: &Access) -> String {
+    let merged = sidecar.registry().merged();
     let mut page = Document::default();
-    versions(&mut page, merged);
-    state(&mut page, live, readiness);
-    mirrors(&mut page, merged);
-    workers(&mut page, merged);
+    versions(&mut page, &merged);
+    state(&mut page, &sidecar.live(), &sidecar.readiness());
+    mirrors(&mut page, &merged);
+    rollout_metrics::write(&mut page, sidecar.rollouts());
+    workers(&mut page, &merged);
+    admin(&mut page, access);
     process(&mut page);
     page.into_text()
+}
+
+fn admin(page: &mut Document, access: &Access) {
+    let mut denied = page.family(&catalog::ADMIN_DENIED);
+    for denial in Denial::ALL {
+        denied.sample(&[denial.as_str()], access.denied(denial));
+    }
 }
 
 fn versions(page: &mut Document, merged: &Merged) {

@@ -1,25 +1,42 @@
-//! The operator's side: health, metrics, status, and the two things that can be changed while
-//! running (weights, and the configuration as a whole).
+//! The operator's side: health, metrics, status, and what can be looked at and changed while running:
+//! rollouts, weights, and the configuration as a whole.
 //!
 //! It has a thread and a runtime of its own, so that a scrape never stands in the way of a
-//! request, and it knows the rest of the house only through the [`Sidecar`] trait. `routes` is the
-//! list of what can be asked and the file to open first. There is no login yet: changes are taken
-//! only on a loopback address or a Unix socket (see `guard`).
+//! request, and it knows the running sidecar only through the [`Sidecar`] trait. `routes` is the list
+//! of what can be asked and the file to open first; `openapi` describes all of it. `access` says who
+//! may ask what, and `guard` from where.
 
+mod access;
+mod answers;
+mod asking;
+mod base64;
+mod basics;
+mod commands;
+mod desk;
 mod document;
+mod finding;
 mod guard;
 mod index;
+mod keys;
 mod metrics;
+mod openapi;
+mod pairs;
 mod process;
+mod rollout_metrics;
+mod rollouts;
 mod routes;
+mod schema;
 mod server;
 mod sidecar;
+mod start;
 mod status;
+mod verdict;
+mod watch;
+mod weights;
 
 #[cfg(test)]
 mod tests;
 
-pub use self::metrics::page as metrics_page;
 pub use self::server::{AdminServer, StartError};
 pub use self::sidecar::{
     AdminError, ConfigState, ListenerState, Live, MirrorState, ModelState, Readiness, Reloaded, Sidecar,

@@ -21,7 +21,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::base::BindAddress;
+use crate::config::AdminSpec;
 
+use super::access::Access;
 use super::guard::Reach;
 use super::routes::router;
 use super::sidecar::Sidecar;
@@ -36,6 +38,10 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// answer may take. Together longer than the longest change, loading a model.
 const LIFETIME: Duration = Duration::from_secs(300);
 const LAST_ANSWER: Duration = Duration::from_secs(120);
+
+/// Threads for what may block: changes, of which fewer are under way at a time, and looking into the
+/// store.
+const BLOCKING: usize = 8;
 
 /// How long changes that are under way hold up the end.
 const END: Duration = Duration::from_secs(1);
@@ -66,18 +72,18 @@ pub struct AdminServer {
 }
 
 impl AdminServer {
-    /// Listens on `address` and answers from a thread of its own.
+    /// Listens where `spec` says and answers those whom it names, from a thread of its own.
     ///
     /// # Errors
     /// [`StartError`] when the address is taken or cannot be had, or no thread can be started.
-    pub fn start(address: &BindAddress, sidecar: Arc<dyn Sidecar>) -> Result<Self, StartError> {
-        let refused = |source| StartError::Bind { address: address.clone(), source };
-        let (listener, address) = Listener::bind(address).map_err(refused)?;
-        let router = router(sidecar, Reach::of(&address));
+    pub fn start(spec: &AdminSpec, sidecar: Arc<dyn Sidecar>) -> Result<Self, StartError> {
+        let refused = |source| StartError::Bind { address: spec.address.clone(), source };
+        let (listener, address) = Listener::bind(&spec.address).map_err(refused)?;
+        let router = router(sidecar, Access::new(&spec.tokens), Reach::of(&address));
         let (end, ended) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .max_blocking_threads(4)
+            .max_blocking_threads(BLOCKING)
             .build()
             .map_err(StartError::Thread)?;
         let thread = std::thread::Builder::new()

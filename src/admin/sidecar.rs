@@ -3,8 +3,16 @@
 
 use std::time::{Duration, SystemTime};
 
+use serde_json::Value;
+
 use crate::base::{ModelName, Role, VersionName, Weight};
+use crate::control::rollouts::{CallError, CandidateCall, Rollouts};
+use crate::mirror::compare::Books;
+use crate::rollout::machine::Refusal;
+use crate::rollout::policy::Policy;
+use crate::rollout::version::Actor;
 use crate::stats::Registry;
+use crate::store::StoreError;
 
 /// The running sidecar, as the operator's side sees it. Called from the admin thread.
 pub trait Sidecar: Send + Sync + 'static {
@@ -24,6 +32,7 @@ pub trait Sidecar: Send + Sync + 'static {
         &self,
         model: &str,
         weights: &[(String, String)],
+        by: &Actor,
     ) -> Result<Vec<(VersionName, Weight)>, AdminError>;
 
     /// Reads the configuration again and applies it as a whole. May block: it runs on a thread of
@@ -35,6 +44,26 @@ pub trait Sidecar: Send + Sync + 'static {
 
     /// Where everything is counted.
     fn registry(&self) -> &Registry;
+
+    /// The rollouts.
+    fn rollouts(&self) -> &Rollouts;
+
+    /// Pairs that are kept for people.
+    fn books(&self) -> &Books;
+
+    /// Reads a candidate of `model` that comes with the start of a rollout: the keys of a version in
+    /// the configuration, and `digest`. May block: it looks at files.
+    ///
+    /// # Errors
+    /// [`AdminError::Invalid`] with what is wrong with it.
+    fn candidate(&self, model: &ModelName, written: Value) -> Result<CandidateCall, AdminError>;
+
+    /// Reads a policy for `model` that comes with the start of a rollout, in the words of the
+    /// configuration. May block: it looks at files.
+    ///
+    /// # Errors
+    /// [`AdminError::Invalid`] with what is wrong with it.
+    fn policy(&self, model: &ModelName, written: &Value) -> Result<Policy, AdminError>;
 }
 
 /// Why a change was refused. The text is shown to whoever asked: one line that names the mistake
@@ -50,9 +79,33 @@ pub enum AdminError {
     /// It cannot be done in the present state: 409.
     #[error("{0}")]
     Conflict(String),
+    /// The same idempotency key came with another request: 422.
+    #[error("{0}")]
+    KeyReused(String),
+    /// It cannot be done now, and may be a little later: 503.
+    #[error("{0}")]
+    Unavailable(String),
     /// Something failed on our side: 500.
     #[error("{0}")]
     Internal(String),
+}
+
+impl From<CallError> for AdminError {
+    fn from(error: CallError) -> Self {
+        let line = error.to_string();
+        match error {
+            CallError::NotFound(_) | CallError::Refused(Refusal::NotLatched { .. }) => Self::NotFound(line),
+            CallError::Invalid(_) | CallError::Refused(Refusal::Policy(_)) => Self::Invalid(line),
+            CallError::Refused(_) | CallError::Conflict(_) => Self::Conflict(line),
+            CallError::Store(_) | CallError::Ending => Self::Unavailable(line),
+        }
+    }
+}
+
+impl From<StoreError> for AdminError {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(format!("the store of rollouts cannot be read: {error}"))
+    }
 }
 
 /// Whether traffic should be sent here.

@@ -3,137 +3,23 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::base::{BindAddress, FaultKind, ModelName, Role, VersionName, Weight};
-use crate::divergence::Reason;
-use crate::stats::{DropReason, Observation, Outcome, Registry};
+use crate::base::BindAddress;
+use crate::config::AdminSpec;
 
+mod api;
+mod description;
+mod fake;
 mod limits;
+mod logins;
 mod page;
+mod watching;
 
-/// Model, and versions with their weights.
-type Asked = (String, Vec<(String, String)>);
-
-struct Fake {
-    registry: Registry,
-    ready: Mutex<bool>,
-    asked: Mutex<Vec<Asked>>,
-}
-
-fn name(text: &str) -> VersionName {
-    VersionName::new(text).unwrap()
-}
-
-impl Sidecar for Fake {
-    fn live(&self) -> Live {
-        let version = |text, role, weight: &str, ready: bool| VersionState {
-            name: name(text),
-            role,
-            weight: weight.parse().unwrap(),
-            backend: "upstream",
-            target: format!("http://127.0.0.1/{text}"),
-            ready,
-            reason: (!ready).then(|| "connection refused".to_owned()),
-        };
-        Live {
-            state: State::Ready,
-            uptime: Duration::from_millis(1500),
-            config: ConfigState {
-                path: "switchback.yaml".into(),
-                hash: "00ff".into(),
-                loaded_at: SystemTime::UNIX_EPOCH,
-                applied: 2,
-                refused: 1,
-                last_error: Some("line 3: no such key".into()),
-            },
-            listeners: vec![ListenerState { name: "main".into(), address: "127.0.0.1:8080".into() }],
-            models: vec![ModelState {
-                name: ModelName::new("fraud").unwrap(),
-                stable: name("v1"),
-                versions: vec![
-                    version("v1", Role::Stable, "90%", true),
-                    version("v2", Role::Canary, "10%", true),
-                    version("v3", Role::Shadow, "0%", false),
-                ],
-                mirrors: vec![MirrorState { to: name("v3"), sample: Weight::FULL }],
-            }],
-        }
-    }
-
-    fn readiness(&self) -> Readiness {
-        let ready = *self.ready.lock().unwrap();
-        Readiness { ready, reasons: if ready { vec![] } else { vec!["draining".into()] } }
-    }
-
-    fn set_weights(
-        &self,
-        model: &str,
-        weights: &[(String, String)],
-    ) -> Result<Vec<(VersionName, Weight)>, AdminError> {
-        if model != "fraud" {
-            return Err(AdminError::NotFound(format!("there is no model {model:?}")));
-        }
-        self.asked.lock().unwrap().push((model.to_owned(), weights.to_vec()));
-        weights
-            .iter()
-            .map(|(version, weight)| match weight.parse() {
-                Ok(weight) => Ok((name(version), weight)),
-                Err(e) => Err(AdminError::Invalid(format!("{e}"))),
-            })
-            .collect()
-    }
-
-    fn reload(&self) -> Result<Reloaded, AdminError> {
-        match *self.ready.lock().unwrap() {
-            true => Ok(Reloaded { hash: "11ee".into(), changed: true }),
-            false => Err(AdminError::Conflict("the process is draining".into())),
-        }
-    }
-
-    fn registry(&self) -> &Registry {
-        &self.registry
-    }
-}
-
-/// A sidecar that has served a little of everything.
-fn busy() -> Arc<Fake> {
-    let registry = Registry::new();
-    let model = ModelName::new("fraud").unwrap();
-    for _worker in 0..2 {
-        for (version, role) in [("v1", Role::Stable), ("v2", Role::Canary), ("v2", Role::Standby)] {
-            let shard = registry.version(&model, &name(version), role);
-            for outcome in Outcome::ALL {
-                shard.finish(&Observation {
-                    outcome,
-                    fault: (outcome == Outcome::Fault).then_some(FaultKind::ConnectFailed),
-                    grpc: (version == "v1").then_some(0),
-                    latency_ns: 2_500_000,
-                    first_byte_ns: Some(1_000_000),
-                    overhead_ns: 7_000,
-                    request_bytes: 10,
-                    response_bytes: 1,
-                });
-            }
-        }
-        let mirror = registry.mirror(&model, &name("v3"));
-        mirror.eligible.add(4);
-        mirror.sampled.add(4);
-        mirror.sent.add(3);
-        mirror.completed.add(3);
-        mirror.drop_copy(DropReason::TooLarge);
-        let pairs = registry.pairs(&model, &name("v3"));
-        pairs.record(false, None, None);
-        pairs.record(false, None, Some(Reason::Numeric.index()));
-        pairs.record(true, None, None);
-        registry.worker().refuse(FaultKind::NoRoute);
-    }
-    Arc::new(Fake { registry, ready: Mutex::new(true), asked: Mutex::default() })
-}
+use fake::{Fake, busy};
 
 struct Answer {
     status: u16,
@@ -168,8 +54,13 @@ fn ask(server: &AdminServer, line: &str, headers: &str, body: &str) -> Answer {
     exchange(TcpStream::connect(connect).unwrap(), request.as_bytes())
 }
 
+/// An admin at this address, without tokens.
+fn at(address: &str) -> AdminSpec {
+    AdminSpec { address: address.parse().unwrap(), tokens: Vec::new() }
+}
+
 fn start(sidecar: Arc<Fake>) -> AdminServer {
-    AdminServer::start(&"127.0.0.1:0".parse().unwrap(), sidecar).unwrap()
+    AdminServer::start(&at("127.0.0.1:0"), sidecar).unwrap()
 }
 
 fn get(server: &AdminServer, path: &str) -> Answer {
@@ -299,7 +190,7 @@ fn a_foreign_web_page_changes_nothing() {
 
 #[test]
 fn an_address_others_can_reach_answers_only_health_and_metrics() {
-    let server = AdminServer::start(&"0.0.0.0:0".parse().unwrap(), busy()).unwrap();
+    let server = AdminServer::start(&at("0.0.0.0:0"), busy()).unwrap();
     for path in ["/healthz", "/readyz", "/metrics"] {
         assert_eq!(get(&server, path).status, 200, "{path}");
     }
@@ -317,7 +208,7 @@ fn a_unix_socket_takes_the_place_of_a_dead_one_but_not_of_a_living_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("admin.sock");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    let address = BindAddress::Unix(path.clone());
+    let address = at(&format!("unix:{}", path.display()));
     let server = AdminServer::start(&address, busy()).unwrap();
     let request = b"GET /api/v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     assert_eq!(exchange(UnixStream::connect(&path).unwrap(), request).status, 200);
@@ -331,11 +222,11 @@ fn a_unix_socket_takes_the_place_of_a_dead_one_but_not_of_a_living_one() {
 #[test]
 fn a_port_in_use_is_named_and_a_stopped_server_gives_it_back() {
     let server = start(busy());
-    let address = server.address().clone();
-    let error = AdminServer::start(&address, busy()).unwrap_err().to_string();
-    assert!(error.contains(&address.to_string()), "{error}");
+    let address = server.address().to_string();
+    let error = AdminServer::start(&at(&address), busy()).unwrap_err().to_string();
+    assert!(error.contains(&address), "{error}");
     server.stop();
-    AdminServer::start(&address, busy()).unwrap();
+    AdminServer::start(&at(&address), busy()).unwrap();
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! asks the upstreams whether they are there and serves the admin API. Data workers and in-process
 //! models have threads of their own and never wait for it.
 
+mod candidate;
 mod reload;
 mod sidecar;
 mod workers;
@@ -94,7 +95,7 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     let parts = Parts { board: board.clone(), registry, rollouts, books, listeners: listening };
     // Before the workers, so that nothing has been served when its address is in use.
     let running = Arc::new(Running::new(path, &config, parts));
-    let admin = AdminServer::start(&config.admin.address, running.clone())?;
+    let admin = AdminServer::start(&config.admin, running.clone())?;
     let mut signals = Signals::new()?;
     let mut workers = start_workers(listeners, config.workers, &shared)?;
     drop(shared);

@@ -5,19 +5,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
+use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::candidate;
 use crate::admin::{
     AdminError, ConfigState, ListenerState, Live, MirrorState, ModelState, Readiness, Reloaded, Sidecar,
     State, VersionState,
 };
-use crate::base::{BindAddress, VersionName, Weight};
+use crate::base::{BindAddress, ModelName, VersionName, Weight};
 use crate::config::{self, Config};
 use crate::control::board::Switchboard;
 use crate::control::reach::Reach;
-use crate::control::rollouts::{Call, CallError, Rollouts};
+use crate::control::rollouts::{Call, CandidateCall, Rollouts};
 use crate::divergence::pairs::PairSpec;
 use crate::mirror::compare::Books;
+use crate::rollout::policy::Policy;
 use crate::rollout::version::Actor;
 use crate::routing::spec::BackendSpec;
 use crate::routing::table::{Model, Version};
@@ -101,6 +104,11 @@ impl Running {
     /// Whether the configuration file has other bytes than when it was last read.
     pub(super) fn is_changed(&self) -> bool {
         bytes_hash(&self.path) != self.current().read
+    }
+
+    /// Where relative paths start.
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
     }
 
     fn current(&self) -> MutexGuard<'_, Current> {
@@ -206,6 +214,7 @@ impl Sidecar for Running {
         &self,
         model: &str,
         weights: &[(String, String)],
+        by: &Actor,
     ) -> Result<Vec<(VersionName, Weight)>, AdminError> {
         let invalid = |e: &dyn std::fmt::Display| AdminError::Invalid(e.to_string());
         let mut parsed = Vec::with_capacity(weights.len());
@@ -214,14 +223,8 @@ impl Sidecar for Running {
             let weight: Weight = weight.parse().map_err(|e| invalid(&e))?;
             parsed.push((version, weight));
         }
-        let by = Actor { name: "admin".to_owned(), key: None };
-        let call = Call::Weights { model: model.to_owned(), weights: parsed, by };
-        self.rollouts.ask(call).map_err(|error| match error {
-            CallError::NotFound(_) => AdminError::NotFound(error.to_string()),
-            CallError::Invalid(_) => AdminError::Invalid(error.to_string()),
-            CallError::Refused(_) | CallError::Conflict(_) => AdminError::Conflict(error.to_string()),
-            CallError::Store(_) | CallError::Ending => AdminError::Internal(error.to_string()),
-        })?;
+        let call = Call::Weights { model: model.to_owned(), weights: parsed, by: by.clone() };
+        self.rollouts.ask(call)?;
         let table = self.board.table();
         let model = table.model(model).ok_or_else(|| AdminError::NotFound("the model is gone".to_owned()))?;
         Ok(model.versions.iter().map(|v| (v.spec.name.clone(), v.spec.weight)).collect())
@@ -250,6 +253,27 @@ impl Sidecar for Running {
 
     fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    fn rollouts(&self) -> &Rollouts {
+        &self.rollouts
+    }
+
+    fn books(&self) -> &Books {
+        &self.books
+    }
+
+    fn candidate(&self, model: &ModelName, written: Value) -> Result<CandidateCall, AdminError> {
+        candidate::candidate(model, written, self.folder()).map_err(AdminError::Invalid)
+    }
+
+    fn policy(&self, model: &ModelName, written: &Value) -> Result<Policy, AdminError> {
+        let sticky = self.board.declared(model.as_str()).is_some_and(|declared| declared.sticky.is_some());
+        let current = self.current();
+        let configured = current.config.rollouts.iter().find(|spec| spec.model == *model).cloned();
+        drop(current);
+        candidate::policy(model, written, sticky, configured.as_ref(), self.folder())
+            .map_err(AdminError::Invalid)
     }
 }
 

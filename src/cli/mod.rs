@@ -1,9 +1,20 @@
 //! The command line: what can be asked for, and which exit code answers.
 //!
-//! Exit codes: 0 done, 1 the configuration is wrong or the sidecar failed, 2 the command line is
-//! wrong (clap's).
+//! Commands that ask a running sidecar go over its admin API ([`server`]); results go to standard
+//! output, everything else to standard error. The codes stand in [`exit`].
 
-use std::io::Write as _;
+mod against;
+mod check;
+mod exit;
+mod file;
+mod format;
+mod numbers;
+mod plan;
+mod rollout;
+mod say;
+mod server;
+mod yaml;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,8 +23,10 @@ use clap::{Parser, Subcommand};
 use crate::telemetry::logging;
 use crate::{app, config};
 
-/// Model-serving sidecar: splits traffic between model versions, mirrors requests to shadows and
-/// measures every version.
+use exit::{Exit, Failure};
+
+/// Model-serving sidecar: splits traffic between model versions, mirrors requests to shadows,
+/// measures every version, and moves a model to another version by evidence.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, after_help = EXAMPLES, subcommand_required = true, arg_required_else_help = true)]
 struct Arguments {
@@ -40,7 +53,9 @@ A first configuration, switchback.yaml: two versions of a model and a shadow.
   curl 127.0.0.1:9901/api/v1/status              which version gets what, and how it does
   curl 127.0.0.1:9901/metrics                    the same for Prometheus
   curl -X PUT 127.0.0.1:9901/api/v1/models/fraud/weights \\
-       -d '{\"weights\": {\"v1\": \"50%\", \"v2\": \"50%\"}}'   change the split, without a failed request";
+       -d '{\"weights\": {\"v1\": \"50%\", \"v2\": \"50%\"}}'   change the split, without a failed request
+
+With a `rollout` section a model moves by evidence: switchback rollout --help";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -64,71 +79,50 @@ enum Command {
     },
     /// Check a configuration file: every mistake with its line, its value and the fix.
     ///
-    /// Exits 0 when there is none (warnings are shown but do not count) and 1 otherwise.
-    Check {
-        /// Configuration file (YAML).
-        #[arg(short, long, value_name = "FILE")]
-        config: PathBuf,
-    },
+    /// Exits 0 when there is none (warnings are shown but do not count) and 1 otherwise. With
+    /// --against, also what a running sidecar does otherwise: it may have been changed by hand, or by
+    /// a rollout, which no configuration undoes.
+    Check(check::CheckArgs),
     /// Print the JSON Schema of the configuration, for editors and pipelines.
     Schema,
+    /// Move models to other versions, and see how they fare.
+    Rollout(Box<rollout::RolloutArgs>),
+    /// What a policy would find, how fast and at what risk, before the first request.
+    #[command(after_help = plan::EXAMPLES)]
+    Plan(plan::PlanArgs),
 }
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    match Arguments::parse().command {
-        Command::Serve { config, log, log_format } => {
-            if let Err(error) = logging::init(log_format, log.as_deref()) {
-                return failed(&error);
+    let done = match Arguments::parse().command {
+        Command::Serve { config, log, log_format } => serve(&config, log.as_deref(), log_format),
+        Command::Check(args) => check::check(&args),
+        Command::Schema => schema(),
+        Command::Rollout(args) => rollout::run(&args),
+        Command::Plan(args) => plan::plan(&args),
+    };
+    match done {
+        Ok(exit) => exit.into(),
+        Err(Failure { exit, message }) => {
+            if !message.is_empty() {
+                say::note(&format_args!("switchback: {message}"));
             }
-            match app::serve(&config) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => failed(&format!("{error:#}")),
-            }
-        }
-        Command::Check { config } => check(&config),
-        Command::Schema => {
-            let schema = serde_json::to_string_pretty(&config::schema()).unwrap_or_default();
-            print(&format!("{schema}\n"))
+            exit.into()
         }
     }
 }
 
-fn check(path: &std::path::Path) -> ExitCode {
-    match config::load(path) {
-        Ok(config) => {
-            for warning in &config.warnings {
-                complain(&format!("warning: {warning}"));
-            }
-            let versions: usize = config.models.iter().map(|m| m.versions.len()).sum();
-            let (models, versions) = (counted(config.models.len(), "model"), counted(versions, "version"));
-            print(&format!("{}: ok, {models}, {versions}\n", path.display()))
-        }
-        Err(errors) => {
-            complain(errors.to_string().trim_end());
-            ExitCode::FAILURE
-        }
-    }
+fn serve(
+    config: &std::path::Path,
+    log: Option<&str>,
+    log_format: logging::LogFormat,
+) -> Result<Exit, Failure> {
+    logging::init(log_format, log).map_err(|error| Failure::error(error.to_string()))?;
+    app::serve(config).map_err(|error| Failure::error(format!("{error:#}")))?;
+    Ok(Exit::Done)
 }
 
-fn counted(number: usize, thing: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {thing}{plural}")
-}
-
-/// A closed pipe is not worth an error message.
-fn print(text: &str) -> ExitCode {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
-}
-
-fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-fn failed(error: &dyn std::fmt::Display) -> ExitCode {
-    complain(&format!("switchback: {error}"));
-    ExitCode::FAILURE
+fn schema() -> Result<Exit, Failure> {
+    let schema = format::json(&config::schema())?;
+    Ok(if say::result(&schema) { Exit::Done } else { Exit::Error })
 }

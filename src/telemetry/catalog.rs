@@ -96,8 +96,27 @@ const OVERHEAD: &[u64] = &[
     10 * MILLISECOND,
 ];
 
+/// Bounds for carrying out a decision: 10 µs to 1 s, the tick of 20 ms far below.
+const DECISION: &[u64] = &[
+    10 * MICROSECOND,
+    25 * MICROSECOND,
+    50 * MICROSECOND,
+    100 * MICROSECOND,
+    250 * MICROSECOND,
+    500 * MICROSECOND,
+    MILLISECOND,
+    2_500 * MICROSECOND,
+    5 * MILLISECOND,
+    10 * MILLISECOND,
+    25 * MILLISECOND,
+    100 * MILLISECOND,
+    SECOND,
+];
+
 const VERSION: &[&str] = &["model", "version", "role"];
 const MIRROR: &[&str] = &["model", "version"];
+const MODEL: &[&str] = &["model"];
+const CHECK: &[&str] = &["model", "check"];
 
 macro_rules! metrics {
     ($($const:ident = $name:literal, $kind:expr, $unit:ident, $labels:expr, $help:literal;)*) => {
@@ -161,6 +180,58 @@ metrics! {
         "Copies under way.";
     MIRROR_RETAINED = "switchback_mirror_retained_bytes", Kind::Gauge, Bytes, MIRROR,
         "Bytes of bodies that are held for copies.";
+    ROLLOUT_PHASE = "switchback_rollout_phase", Kind::Gauge, Count, &["model", "phase"],
+        "Where the model's latest rollout stands: 1 for its phase, 0 for all others.";
+    ROLLOUT_STEP = "switchback_rollout_step", Kind::Gauge, Count, MODEL,
+        "Place of the present step of the latest rollout, from 0; the number of steps once all are done.";
+    ROLLOUT_STEPS = "switchback_rollout_steps", Kind::Gauge, Count, MODEL,
+        "Steps of the latest rollout.";
+    ROLLOUT_WEIGHT = "switchback_rollout_weight_ratio", Kind::Gauge, Ratio, MODEL,
+        "Share of live traffic that the latest rollout gives its candidate, 0 to 1.";
+    ROLLOUT_ATTEMPT = "switchback_rollout_attempt", Kind::Gauge, Count, MODEL,
+        "How often the candidate of the latest rollout was tried.";
+    ROLLOUT_VERDICT = "switchback_rollout_verdict", Kind::Gauge, Count, &["model", "verdict"],
+        "What the checks of the latest rollout say together: 1 for the verdict, 0 for all others.";
+    ROLLOUT_EVIDENCE = "switchback_rollout_evidence", Kind::Gauge, Count, MODEL,
+        "Combined e-value of all checks against the candidate.";
+    ROLLOUT_THRESHOLD = "switchback_rollout_threshold", Kind::Gauge, Count, MODEL,
+        "Combined e-value at which the candidate is rolled back.";
+    CHECK_EVIDENCE = "switchback_rollout_check_evidence", Kind::Gauge, Count, CHECK,
+        "E-value of a check against the candidate.";
+    CHECK_THRESHOLD = "switchback_rollout_check_threshold", Kind::Gauge, Count, CHECK,
+        "E-value at which a check would roll back alone.";
+    CHECK_PASS_EVIDENCE = "switchback_rollout_check_pass_evidence", Kind::Gauge, Count, CHECK,
+        "E-value of a check against the harm that the present step must rule out.";
+    ROLLOUT_PASS_THRESHOLD = "switchback_rollout_pass_threshold", Kind::Gauge, Count, MODEL,
+        "E-value at which a check has ruled the harm of a step out.";
+    CHECK_VERDICT = "switchback_rollout_check_verdict", Kind::Gauge, Count, &["model", "check", "verdict"],
+        "What a check says: 1 for its verdict, 0 for all others.";
+    ROLLOUT_DIFFERENCES = "switchback_rollout_config_differences", Kind::Gauge, Count, MODEL,
+        "What the configuration says otherwise than rollouts have made of the model.";
+    LATCHED = "switchback_latched_candidates", Kind::Gauge, Count, MODEL,
+        "Candidates that were rolled back and get no traffic until they are cleared.";
+    DECISIONS = "switchback_rollout_decisions_total", Kind::Counter, Count, &["action"],
+        "Decisions about rollouts by what was done, such as advance, promote, rollback.";
+    DECISION_DURATION = "switchback_decision_duration_seconds", Kind::Histogram(DECISION), Seconds, &[],
+        "From the look that saw the decisive observation to the swapped table.";
+    SWAP_DURATION = "switchback_swap_duration_seconds", Kind::Histogram(DECISION), Seconds, &[],
+        "Making a table and putting it in place.";
+    STORE_WELL = "switchback_store_well", Kind::Gauge, Count, &[],
+        "Whether the store of rollouts is used and was written when it last should have been: 1 or 0.";
+    STORE_DURABLE = "switchback_store_durable", Kind::Gauge, Count, &[],
+        "Whether what is decided outlives the process: 1, or 0 where the store is in memory.";
+    STORE_FAILURES = "switchback_store_failures_total", Kind::Counter, Count, &[],
+        "Commits that the store of rollouts failed.";
+    STORE_LOST = "switchback_store_lost_total", Kind::Counter, Count, &[],
+        "Entries that were lost because the store could not be written for too long.";
+    STORE_SIZE = "switchback_store_size_bytes", Kind::Gauge, Bytes, &["part"],
+        "Size of the store of rollouts: the file, and the write-ahead log beside it.";
+    NOTICES_WAITING = "switchback_notices_waiting", Kind::Gauge, Count, &[],
+        "Notifications in the store that wait for delivery.";
+    NOTICES_REFUSED = "switchback_notices_refused_total", Kind::Counter, Count, &[],
+        "Notifications that a full outbox refused.";
+    NOTIFICATIONS = "switchback_notifications_total", Kind::Counter, Count, &["receiver", "result"],
+        "Notifications by receiver: sent, retried after a failure, failed for good, dropped untried.";
     UNROUTED = "switchback_unrouted_requests_total", Kind::Counter, Count, &["reason"],
         "Requests answered with an error before any version was chosen, by reason.";
     CONNECTIONS_OPENED = "switchback_connections_opened_total", Kind::Counter, Count, &[],
@@ -179,6 +250,8 @@ metrics! {
         "Access log lines dropped because their queue was full.";
     STATISTICS_OVERFLOWS = "switchback_statistics_overflows_total", Kind::Counter, Count, &[],
         "Statistics filed under _overflow because too many versions were ever counted.";
+    ADMIN_DENIED = "switchback_admin_denied_total", Kind::Counter, Count, &["reason"],
+        "Requests to the admin API that were not let in, by reason.";
     CONFIG_RELOADS = "switchback_config_reloads_total", Kind::Counter, Count, &["result"],
         "Configuration reloads by result: applied or refused.";
     CONFIG_LAST_RELOAD = "switchback_config_last_reload_success", Kind::Gauge, Count, &[],

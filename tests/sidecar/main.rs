@@ -14,6 +14,7 @@ mod hostile;
 mod matrix;
 mod support;
 
+mod access;
 mod access_log;
 mod admin_api;
 mod bodies;
@@ -30,6 +31,9 @@ mod mirror;
 mod mirror_budget;
 mod mirror_hostile;
 mod rewriting;
+mod rollout_api;
+mod rollout_cli;
+mod rollouts;
 mod routing;
 mod shutdown;
 mod split;

@@ -1,6 +1,6 @@
 //! The metrics page, read as strictly as Prometheus reads it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::{Fake, busy, get, start};
 use crate::stats::{Registry, Snapshot};
@@ -41,7 +41,8 @@ fn value(page: &str, series: &str) -> f64 {
 
 #[test]
 fn the_page_holds_every_metric_of_the_catalogue_and_no_other() {
-    let answer = get(&start(busy()), "/metrics");
+    let busy = Arc::into_inner(busy()).unwrap().rolling_out("v3");
+    let answer = get(&start(Arc::new(busy)), "/metrics");
     assert!(answer.head.contains("content-type: text/plain; version=0.0.4"), "{}", answer.head);
     let on_page: Vec<_> = families(&answer.body).into_iter().map(|(n, k, _)| (n, k)).collect();
     let mut sorted = on_page.clone();
@@ -84,8 +85,33 @@ fn the_numbers_on_the_page_are_those_of_all_workers() {
 }
 
 #[test]
+fn a_rollout_is_on_the_page_with_its_evidence_beside_its_thresholds() {
+    let sidecar = Arc::into_inner(busy()).unwrap().rolling_out("v3");
+    let page = get(&start(Arc::new(sidecar)), "/metrics").body;
+    for (series, expected) in [
+        (r#"switchback_rollout_phase{model="fraud",phase="Running"}"#, 1.0),
+        (r#"switchback_rollout_phase{model="fraud",phase="Paused"}"#, 0.0),
+        (r#"switchback_rollout_step{model="fraud"}"#, 0.0),
+        (r#"switchback_rollout_steps{model="fraud"}"#, 3.0),
+        (r#"switchback_rollout_weight_ratio{model="fraud"}"#, 0.1),
+        (r#"switchback_rollout_verdict{model="fraud",verdict="hold"}"#, 1.0),
+        (r#"switchback_rollout_evidence{model="fraud"}"#, 0.0),
+        (r#"switchback_rollout_threshold{model="fraud"}"#, 100.0),
+        (r#"switchback_rollout_pass_threshold{model="fraud"}"#, 20.0),
+        (r#"switchback_rollout_check_evidence{model="fraud",check="error-rate"}"#, 0.0),
+        (r#"switchback_rollout_check_threshold{model="fraud",check="error-rate"}"#, 100.0),
+        (r#"switchback_latched_candidates{model="fraud"}"#, 0.0),
+        ("switchback_store_well", 1.0),
+        ("switchback_store_durable", 0.0),
+    ] {
+        assert_eq!(value(&page, series), expected, "{series}");
+    }
+    assert!(value(&page, "switchback_swap_duration_seconds_count") > 0.0);
+}
+
+#[test]
 fn an_idle_sidecar_has_a_valid_page_without_empty_families() {
-    let idle = Fake { registry: Registry::new(), ready: Mutex::new(true), asked: Mutex::default() };
+    let idle = Fake::new(Registry::new());
     let page = get(&start(Arc::new(idle)), "/metrics").body;
     assert!(families(&page).iter().all(|(name, ..)| name != "switchback_mirror_coverage_ratio"));
 }

@@ -60,6 +60,7 @@ pub fn start(setup: Setup) -> Result<(Rollouts, Deciding), StartError> {
     let opened = recover::open(setup.store.as_deref())?;
     let reader = opened.store.reader()?;
     let teller = Teller::start(setup.notifications, &opened.store, &setup.instance)?;
+    let told = teller.stats();
     let health = StoreState { health: opened.store.health(), lost: 0, refused: opened.refused.clone() };
     let health = Arc::new(ArcSwap::from_pointee(health));
     let pace = Arc::<Pace>::default();
@@ -100,7 +101,7 @@ pub fn start(setup: Setup) -> Result<(Rollouts, Deciding), StartError> {
     let thread =
         std::thread::Builder::new().name("decide".to_owned()).spawn(move || decider.run(&received))?;
     let deciding = Deciding { messages: messages.clone(), thread: Some(thread) };
-    Ok((Rollouts::new(messages, views, changes, reader, health, pace), deciding))
+    Ok((Rollouts::new(messages, views, changes, reader, health, pace, told), deciding))
 }
 
 struct Decider {
@@ -234,5 +235,6 @@ impl Decider {
             StoreState { health: ledger.health(), lost: ledger.lost(), refused: self.tools.refused.clone() };
         self.health.store(Arc::new(state));
         self.changed.send_modify(|number| *number += 1);
+        self.models.values_mut().for_each(Model::answer);
     }
 }

@@ -11,6 +11,7 @@ use super::message::Message;
 use super::pace::Pace;
 use super::spec::RolloutSpec;
 use super::view::Views;
+use crate::notify::NotifyStats;
 use crate::store::{Health, Page, Reader, StoreError};
 
 /// Asks the decider, and reads what it has left to be read. Shared by whoever serves operators.
@@ -21,6 +22,7 @@ pub struct Rollouts {
     reader: Mutex<Reader>,
     health: Arc<ArcSwap<StoreState>>,
     pace: Arc<Pace>,
+    told: Option<Arc<NotifyStats>>,
 }
 
 /// How the store of rollouts is doing.
@@ -42,8 +44,9 @@ impl Rollouts {
         reader: Reader,
         health: Arc<ArcSwap<StoreState>>,
         pace: Arc<Pace>,
+        told: Option<Arc<NotifyStats>>,
     ) -> Self {
-        Self { messages, views, changes, reader: Mutex::new(reader), health, pace }
+        Self { messages, views, changes, reader: Mutex::new(reader), health, pace, told }
     }
 
     /// Asks, and waits until what was done is durable. Takes as long as the disk does: for a thread
@@ -103,6 +106,11 @@ impl Rollouts {
     /// How fast decisions are carried out.
     pub fn pace(&self) -> &Pace {
         &self.pace
+    }
+
+    /// What was sent to those who are told, if anybody is.
+    pub fn told(&self) -> Option<&NotifyStats> {
+        self.told.as_deref()
     }
 
     /// How the store is doing.

@@ -50,6 +50,8 @@ pub(super) struct Model {
     /// When the look began that is being worked on.
     looked: Option<Instant>,
     todo: VecDeque<Todo>,
+    /// Answers that go out once the view shows what they say.
+    answers: Vec<(Reply, Done)>,
     /// Whether the ledger has been asked and has not answered.
     writing: bool,
     view: Option<(bool, Arc<ModelView>)>,
@@ -94,6 +96,7 @@ impl Model {
             live: 0,
             looked: None,
             todo: VecDeque::new(),
+            answers: Vec::new(),
             writing: false,
             view: None,
             changed: true,
@@ -178,7 +181,9 @@ impl Model {
         let before = Box::new(self.state.clone());
         let done = match call {
             Call::Start(start) => self.start(*start, config_hash, now, tools),
-            Call::Command { id, what, by, .. } => self.command(id.as_deref(), Command { what, by }, now),
+            Call::Command { id, what, by, .. } => {
+                self.command(id.as_deref(), Command { what, by }, now, tools)
+            }
             Call::Weights { weights, by, .. } => self.set_weights(weights, &by, now, tools),
         };
         match done {
@@ -196,17 +201,20 @@ impl Model {
         id: Option<&str>,
         command: Command,
         now: Timestamp,
+        tools: &Tools,
     ) -> Result<(Vec<Effect>, bool), CallError> {
-        let current = self.state.rollout.as_ref().map(|rollout| rollout.id.as_str());
+        let current = self.state.rollout.as_ref().map(|rollout| rollout.id.clone());
         if let Some(id) = id
-            && current != Some(id)
+            && current.as_deref() != Some(id)
         {
-            let current = current.unwrap_or("none");
+            let current = current.as_deref().unwrap_or("none");
             return Err(CallError::Conflict(format!(
                 "rollout {id} is over; the latest of this model is {current}"
             )));
         }
-        Ok((self.state.handle(Input::Command(command), now)?, false))
+        let effects = self.state.handle(Input::Command(command), now)?;
+        self.began_again(current.as_deref(), tools);
+        Ok((effects, false))
     }
 
     fn set_weights(
@@ -258,6 +266,7 @@ impl Model {
                 }
                 Effect::Archive(rollout) => writes.extend(rows::row(&self.state, &rollout, now)),
                 Effect::Decide(record) => {
+                    tools.pace.made(record.action);
                     tracing::info!(model = %record.model, rollout = %record.rollout, action = record.action.as_str(), "{}", record.sentence);
                     writes.extend(rows::decision(&record));
                 }
@@ -300,7 +309,7 @@ impl Model {
                 Todo::Effect(Effect::Alert(event)) => self.tell(&event, true, tools),
                 Todo::Effect(Effect::RunGate(run)) => self.ask(&run, tools),
                 Todo::Effect(_) => {}
-                Todo::Answer(reply, _) => self.reply(&reply, tools),
+                Todo::Answer(reply, _) => self.reply(reply, tools),
             }
         }
     }
@@ -328,12 +337,19 @@ impl Model {
         let _ = reply.try_send(Err(CallError::Store(error.to_string())));
     }
 
-    fn reply(&mut self, reply: &Reply, tools: &Tools) {
+    /// Sends what waited for the views to be published.
+    pub(super) fn answer(&mut self) {
+        for (reply, done) in self.answers.drain(..) {
+            let _ = reply.try_send(Ok(done));
+        }
+    }
+
+    fn reply(&mut self, reply: Reply, tools: &Tools) {
         let view = self.view(tools::now(), tools);
         let rollout = view.and_then(|view| view.rollout.clone());
         let durable =
             tools.refused.is_none() && tools.ledger.is_well() && tools.ledger.health().path.is_some();
-        let _ = reply.try_send(Ok(Done { rollout, durable }));
+        self.answers.push((reply, Done { rollout, durable }));
     }
 
     /// Puts the table in place, unless a later one is there.
@@ -426,6 +442,10 @@ impl Model {
     /// while a rollout is under way.
     pub(super) fn view(&mut self, now: Timestamp, tools: &Tools) -> Option<Arc<ModelView>> {
         self.state.rollout.as_ref()?;
+        // What is shown can also be looked up: an end is not seen before its record is there.
+        if let Some((_, view)) = self.view.as_ref().filter(|_| self.writing) {
+            return Some(Arc::clone(view));
+        }
         let under_way = self.is_under_way();
         if let Some((_, view)) = self.view.as_ref().filter(|(last, _)| !self.changed && !under_way && !last) {
             return Some(Arc::clone(view));

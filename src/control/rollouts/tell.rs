@@ -1,10 +1,13 @@
 //! From what happened in a rollout to news for those who want to know.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::setup::StartError;
 use crate::notify::{
-    Delivery, Event, EventKind, MemorySpool, Notifier, NotifySpec, Options, Severity, Spool, SpoolError,
+    Delivery, Event, EventKind, MemorySpool, Notifier, NotifySpec, NotifyStats, Options, Severity, Spool,
+    SpoolError,
 };
 use crate::rollout::effect;
 use crate::rollout::evidence::Evidence;
@@ -34,6 +37,11 @@ impl Teller {
         let notifier =
             Notifier::start(specs, spool, options).map_err(|error| StartError::Notify(error.to_string()))?;
         Ok(Self { notifier: Some(notifier), instance: instance.to_owned() })
+    }
+
+    /// What was sent, where anybody is told.
+    pub(super) fn stats(&self) -> Option<Arc<NotifyStats>> {
+        self.notifier.as_ref().map(|notifier| Arc::clone(notifier.stats()))
     }
 
     /// Tells of something that has happened. `alert` says that somebody should look.

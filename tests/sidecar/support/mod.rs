@@ -6,6 +6,7 @@ pub mod grpc;
 pub mod load;
 mod operator;
 mod process;
+pub mod rollouts;
 pub mod streams;
 mod upstream;
 

@@ -83,6 +83,15 @@ impl Model {
         (tools.forget_pairs)(self.name().as_str());
     }
 
+    /// A command may have begun the rollout again, under another id than `before`.
+    pub(super) fn began_again(&mut self, before: Option<&str>, tools: &Tools) {
+        let now = self.state.running().filter(|rollout| Some(rollout.id.as_str()) != before);
+        let candidate = now.and_then(|rollout| self.versions.get(&rollout.candidate.name).cloned());
+        if let (Some(candidate), Some(declared)) = (candidate, tools.board.declared(self.name().as_str())) {
+            self.began(candidate, &declared, tools);
+        }
+    }
+
     /// Starts a rollout to the candidate that the configuration names, unless it was tried before.
     pub(in super::super) fn start_declared(&mut self, config_hash: &str, now: Timestamp, tools: &Tools) {
         let Some(wanted) = self.spec.as_ref().and_then(|spec| spec.candidate.clone()) else { return };
