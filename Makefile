@@ -13,13 +13,12 @@ TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 CACHE := $(CURDIR)/.cache
 CLIENTS := $(CACHE)/venv-clients/bin/python
 MLSERVER := $(CACHE)/venv-mlserver/bin/python
-SECONDS_OF_DEMO ?= 20
 DEMO_ARGS ?=
 
 # An ONNX Runtime that the user names wins over the one in .cache.
 export ORT_DYLIB_PATH ?= $(CACHE)/onnxruntime/libonnxruntime.so
 
-.PHONY: help build demo test test-rust test-real lint doc bench compare parts onnxruntime clean-cache
+.PHONY: help build demo test test-rust test-real lint doc bench statistics compare parts onnxruntime clean-cache
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -27,8 +26,8 @@ help: ## this list
 build: ## the release binary, target/release/switchback
 	$(CARGO) build --release --locked
 
-demo: onnxruntime build ## two versions of a real model, split and shadowed, live in the terminal
-	$(PYTHON) config/demo/demo.py --bin "$(TARGET)/release/switchback" --seconds $(SECONDS_OF_DEMO) $(DEMO_ARGS)
+demo: onnxruntime build ## four builds of a real model rolled out: two are caught, one takes over
+	$(PYTHON) config/demo/demo.py --bin "$(TARGET)/release/switchback" $(DEMO_ARGS)
 
 test: test-rust test-real ## every test, with real servers and clients; does its own set-up
 

@@ -124,6 +124,10 @@ run. Unless said otherwise a canary has 5 % of up to a million requests, and α,
 false rollback over the whole rollout, is 1 %. The other rules are re-implementations of one metric
 each and are helped: their fixed limit lies half-way between healthy and harmed, and scraping takes
 no time.
+
+Requests are draws of their own here. Behind real servers slow ones come in bursts of one version, so
+in a rollout evidence on latency is divided by how bursty it is, and may no more than double with each
+half second in which it grew. That is not part of these figures; it adds a few seconds.
 ";
 
 #[test]
