@@ -21,6 +21,7 @@ pub(super) fn text(view: &RolloutView) -> String {
     }
     let steps = view.steps.iter().enumerate().map(|(place, step)| match place.cmp(&view.step) {
         std::cmp::Ordering::Less => format!("✓ {step}"),
+        std::cmp::Ordering::Equal if view.phase == "Succeeded" => format!("✓ {step}"),
         std::cmp::Ordering::Equal if view.ended => format!("✗ {step}"),
         std::cmp::Ordering::Equal => format!("▸ {step}"),
         _ => format!("· {step}"),
@@ -127,5 +128,7 @@ mod tests {
         let ended = super::text(&view("RolledBack"));
         assert!(ended.contains("ended   1970-01-01T00:01:31.000Z after 90 s"), "{ended}");
         assert!(ended.contains("✓ shadow 100%   ✗ setWeight 5%   · bake 24 h"), "{ended}");
+        let done = super::text(&view("Succeeded"));
+        assert!(done.contains("✓ shadow 100%   ✓ setWeight 5%   · bake 24 h"), "{done}");
     }
 }

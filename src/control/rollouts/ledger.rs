@@ -105,7 +105,7 @@ impl Drop for Ledger {
 /// What the thread is woken for.
 enum Turn {
     Entry(Entry),
-    /// To try again what could not be written.
+    /// To try again what could not be written, and to look again.
     Again,
     End,
 }
@@ -116,7 +116,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for what is to be done next; not for ever where there is something to try `again`.
+    /// Waits for what is to be done next; not for ever where there is something to do `again`.
     fn next(&self, again: bool) -> Turn {
         let until = Instant::now() + AGAIN;
         let mut state = self.lock();
@@ -144,7 +144,9 @@ fn run(mut store: Store, shared: &Shared) {
     // In the order of their making, before anything later.
     let mut backlog: Vec<Write> = Vec::new();
     loop {
-        match shared.next(!backlog.is_empty()) {
+        // Who delivers news takes it out of the store: how much waits is looked at until it is nothing.
+        let waits = shared.lock().health.outbox.notices > 0;
+        match shared.next(waits || !backlog.is_empty()) {
             Turn::Entry(entry) => {
                 let Entry { writes, keep, then } = entry;
                 let outcome = match catch_up(&mut store, shared, &mut backlog) {
@@ -152,13 +154,15 @@ fn run(mut store: Store, shared: &Shared) {
                     Err(error) => Err(error),
                 };
                 if keep && outcome.as_ref().is_err_and(may_recover) {
-                    backlog.extend(writes);
+                    // News is told from memory now, and would be told twice.
+                    backlog.extend(writes.into_iter().filter(|write| !matches!(write, Write::Notice(_))));
                     let beyond = backlog.len().saturating_sub(WAITING);
                     backlog.drain(..beyond);
                     shared.lock().lost += u64::try_from(beyond).unwrap_or(u64::MAX);
                 }
                 then(outcome);
             }
+            Turn::Again if backlog.is_empty() => shared.lock().health = store.health(),
             Turn::Again => _ = catch_up(&mut store, shared, &mut backlog),
             Turn::End => {
                 let _ = catch_up(&mut store, shared, &mut backlog);

@@ -2,6 +2,7 @@
 //! what is still to be done.
 
 mod start;
+mod telling;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,13 +18,12 @@ use super::ranks::Ranks;
 use super::spec::RolloutSpec;
 use super::tools::{self, Tools};
 use super::view::ModelView;
-use super::{candidate, gates, rows};
+use super::{candidate, rows};
 use crate::base::{ModelName, Role, VersionName, Weight};
 use crate::rollout::counts::Counts;
-use crate::rollout::effect::{Effect, Event, GateRun};
+use crate::rollout::effect::Effect;
 use crate::rollout::live::Live;
 use crate::rollout::machine::{Command, GateAnswer, Input};
-use crate::rollout::policy::GateKind;
 use crate::rollout::state::ModelState;
 use crate::rollout::time::Timestamp;
 use crate::rollout::version::{Actor, VersionRef};
@@ -54,6 +54,8 @@ pub(super) struct Model {
     answers: Vec<(Reply, Done)>,
     /// Whether the ledger has been asked and has not answered.
     writing: bool,
+    /// Whether the last that was to be kept could be.
+    written: bool,
     view: Option<(bool, Arc<ModelView>)>,
     changed: bool,
 }
@@ -62,8 +64,10 @@ pub(super) struct Model {
 enum Todo {
     /// To be kept, all or nothing, before what follows.
     Write(Vec<Write>),
-    /// An effect other than writing.
+    /// An effect other than writing and telling.
     Effect(Effect),
+    /// Something to be told, once what is before it is kept.
+    Tell(Box<telling::Telling>),
     /// An answer to whoever asked.
     Answer(Reply, Option<Box<ModelState>>),
 }
@@ -98,6 +102,7 @@ impl Model {
             todo: VecDeque::new(),
             answers: Vec::new(),
             writing: false,
+            written: true,
             view: None,
             changed: true,
         }
@@ -274,6 +279,8 @@ impl Model {
                 Effect::Unlatch(digest) => {
                     writes.push(Write::Unlatch { model: self.name().to_string(), digest });
                 }
+                Effect::Notify(event) => self.announce(event, false, &mut writes, tools),
+                Effect::Alert(event) => self.announce(event, true, &mut writes, tools),
                 other => {
                     self.flush(&mut writes);
                     self.todo.push_back(Todo::Effect(other));
@@ -305,10 +312,9 @@ impl Model {
                     });
                 }
                 Todo::Effect(Effect::SetLive(live)) => self.apply(&live, tools),
-                Todo::Effect(Effect::Notify(event)) => self.tell(&event, false, tools),
-                Todo::Effect(Effect::Alert(event)) => self.tell(&event, true, tools),
                 Todo::Effect(Effect::RunGate(run)) => self.ask(&run, tools),
                 Todo::Effect(_) => {}
+                Todo::Tell(telling) => self.tell(*telling, tools),
                 Todo::Answer(reply, _) => self.reply(reply, tools),
             }
         }
@@ -317,6 +323,7 @@ impl Model {
     /// The ledger has done what it was asked, or cannot.
     pub(super) fn committed(&mut self, outcome: Result<(), StoreError>, tools: &Tools) {
         self.writing = false;
+        self.written = outcome.is_ok();
         if let Err(error) = &outcome {
             self.unwritten(error);
         }
@@ -385,47 +392,6 @@ impl Model {
                 tracing::error!(model = %self.name(), %error, "what was decided cannot be put in place");
             }
         }
-    }
-
-    /// Tells whoever wants to know: nobody's answer is waited for.
-    fn tell(&self, event: &Event, alert: bool, tools: &Tools) {
-        tools.teller.tell(event, alert, &self.state);
-        let Some(rollout) = self.state.rollout.as_ref().filter(|rollout| rollout.id == event.rollout) else {
-            return;
-        };
-        for gate in rollout.policy.gates.iter().filter(|gate| gate.kind == GateKind::Event) {
-            let run = GateRun {
-                // No run has this number, so the answer changes nothing.
-                run: 0,
-                kind: gate.kind,
-                name: gate.name.clone(),
-                timeout: gate.timeout,
-                rollout: rollout.id.clone(),
-                candidate: rollout.candidate.name.clone(),
-                weight: rollout.weight,
-            };
-            self.put_question(&run, Some(event.clone()), tools);
-        }
-    }
-
-    fn ask(&self, run: &GateRun, tools: &Tools) {
-        self.put_question(run, None, tools);
-    }
-
-    fn put_question(&self, run: &GateRun, event: Option<Event>, tools: &Tools) {
-        let gate = self.spec.as_ref().and_then(|spec| spec.gates.iter().find(|gate| gate.name == run.name));
-        let candidate = self.versions.get(&run.candidate);
-        let digest = self.state.rollout.as_ref().map(|rollout| rollout.candidate.digest.clone());
-        let question = gates::Question {
-            model: self.name().clone(),
-            run: run.clone(),
-            digest: digest.unwrap_or_default(),
-            phase: self.state.rollout.as_ref().map_or("", |rollout| rollout.phase.as_str()),
-            asked: gate.map(|gate| gate.asked.clone()),
-            candidate: candidate.cloned(),
-            event,
-        };
-        gates::ask(question, &tools.board, &tools.messages);
     }
 
     /// The write that keeps the state.

@@ -87,7 +87,9 @@ pub(super) fn differences(state: &ModelState, declared: Option<&ModelSpec>) -> V
         lines.push(format!("stable is {}; the configuration says {}", stable.version, written.name));
     }
     for version in &live.versions {
+        // What is retired serves nobody: a configuration may forget it.
         match declared.versions.iter().find(|written| written.name == version.version) {
+            None if version.role == Role::Retired => {}
             None => lines.push(format!("{} is not in the configuration", version.version)),
             Some(written) if written.weight != version.weight => lines.push(format!(
                 "{} has weight {}; the configuration says {}",

@@ -12,7 +12,7 @@ use crate::notify::{
 use crate::rollout::effect;
 use crate::rollout::evidence::Evidence;
 use crate::rollout::state::ModelState;
-use crate::store::{Notice, Outbox, Put, Store};
+use crate::store::{Notice, Outbox, Put, Store, Write};
 
 /// News that may wait where there is no file to keep them in.
 const WAITING: (usize, usize) = (1_000, 8 * 1024 * 1024);
@@ -20,23 +20,26 @@ const WAITING: (usize, usize) = (1_000, 8 * 1024 * 1024);
 /// Tells others.
 pub(super) struct Teller {
     notifier: Option<Notifier>,
+    /// Whether what waits is kept in a file.
+    durable: bool,
     instance: String,
 }
 
 impl Teller {
     /// Starts to tell `specs`. What waits is kept in `store` where that is a file.
     pub(super) fn start(specs: Vec<NotifySpec>, store: &Store, instance: &str) -> Result<Self, StartError> {
+        let (durable, instance) = (store.is_durable(), instance.to_owned());
         if specs.is_empty() {
-            return Ok(Self { notifier: None, instance: instance.to_owned() });
+            return Ok(Self { notifier: None, durable, instance });
         }
-        let spool: Box<dyn Spool> = match store.is_durable() {
-            true => Box::new(Kept(store.outbox()?)),
-            false => Box::new(MemorySpool::new(WAITING.0, WAITING.1)),
+        let spool: Box<dyn Spool> = match durable {
+            true => Box::new(Kept { outbox: store.outbox()?, beside: beside() }),
+            false => Box::new(beside()),
         };
         let options = Options { seed: fastrand::u64(..), ..Options::default() };
         let notifier =
             Notifier::start(specs, spool, options).map_err(|error| StartError::Notify(error.to_string()))?;
-        Ok(Self { notifier: Some(notifier), instance: instance.to_owned() })
+        Ok(Self { notifier: Some(notifier), durable, instance })
     }
 
     /// What was sent, where anybody is told.
@@ -44,19 +47,30 @@ impl Teller {
         self.notifier.as_ref().map(|notifier| Arc::clone(notifier.stats()))
     }
 
-    /// Tells of something that has happened. `alert` says that somebody should look.
-    pub(super) fn tell(&self, event: &effect::Event, alert: bool, state: &ModelState) {
-        // What was decided is logged when it is decided.
-        if alert {
-            tracing::warn!(model = %event.model, rollout = %event.rollout, kind = event.kind.as_str(), "{}", event.sentence);
-        }
+    /// What keeps `news` in the store for each who wants it, to be written with what it tells of.
+    /// Nothing where the store is in memory.
+    pub(super) fn notices(&self, news: &Event) -> Vec<Write> {
+        let Some(notifier) = self.notifier.as_ref().filter(|_| self.durable) else { return Vec::new() };
+        // An event is plain data, which always has a JSON form.
+        let json = serde_json::to_string(news).unwrap_or_default();
+        let notice = |sink| Write::Notice(notice(&Delivery::new(sink, news, json.clone())));
+        notifier.wanted_by(news).map(notice).collect()
+    }
+
+    /// Tells `news`; `written` says that its notices are kept.
+    pub(super) fn tell(&self, news: Event, written: bool) {
         let Some(notifier) = &self.notifier else { return };
-        if notifier.notify(self.news(event, state)).is_err() {
-            tracing::error!(model = %event.model, "a notification is lost: too many wait");
+        if written && self.durable {
+            return notifier.wake();
+        }
+        let model = news.model.clone();
+        if notifier.notify(news).is_err() {
+            tracing::error!(?model, "a notification is lost: too many wait");
         }
     }
 
-    fn news(&self, event: &effect::Event, state: &ModelState) -> Event {
+    /// What has happened, as receivers get it.
+    pub(super) fn news(&self, event: &effect::Event, state: &ModelState) -> Event {
         let rollout = state.rollout.as_ref().filter(|rollout| rollout.id == event.rollout);
         let evidence = rollout.map(|rollout| {
             let evidence = Evidence::of(&rollout.analyzer, &rollout.policy.analysis, event.at);
@@ -138,25 +152,44 @@ fn severity(kind: EventKind) -> Severity {
     }
 }
 
-/// A spool in the store.
-struct Kept(Outbox);
+fn notice(delivery: &Delivery) -> Notice {
+    Notice {
+        id: delivery.id.clone(),
+        sink: delivery.sink.clone(),
+        created_ms: delivery.created_ms,
+        attempts: delivery.attempts,
+        next_ms: delivery.next_ms,
+        event: delivery.event.clone(),
+    }
+}
+
+/// A spool in memory.
+fn beside() -> MemorySpool {
+    MemorySpool::new(WAITING.0, WAITING.1)
+}
+
+/// A spool in the store, and beside it in memory for what the store cannot take: that a candidate was
+/// rolled back is told on a full disk too.
+struct Kept {
+    outbox: Outbox,
+    beside: MemorySpool,
+}
 
 impl Spool for Kept {
     fn put(&mut self, delivery: &Delivery) -> Result<bool, SpoolError> {
-        let notice = Notice {
-            id: delivery.id.clone(),
-            sink: delivery.sink.clone(),
-            created_ms: delivery.created_ms,
-            attempts: delivery.attempts,
-            next_ms: delivery.next_ms,
-            event: delivery.event.clone(),
-        };
-        self.0.put(&notice).map(|put| put != Put::Refused).map_err(|error| SpoolError(error.to_string()))
+        match self.outbox.put(&notice(delivery)) {
+            Ok(put) => Ok(put != Put::Refused),
+            Err(error) => {
+                tracing::warn!(sink = delivery.sink, %error, "a notification is kept in memory only");
+                self.beside.put(delivery)
+            }
+        }
     }
 
     fn due(&mut self, sink: &str) -> Result<Option<Delivery>, SpoolError> {
-        let oldest = self.0.oldest(sink).map_err(|error| SpoolError(error.to_string()))?;
-        Ok(oldest.map(|notice| Delivery {
+        let oldest = self.outbox.oldest(sink).map_err(|error| SpoolError(error.to_string()))?;
+        let Some(notice) = oldest else { return self.beside.due(sink) };
+        Ok(Some(Delivery {
             id: notice.id,
             sink: notice.sink,
             created_ms: notice.created_ms,
@@ -166,11 +199,15 @@ impl Spool for Kept {
         }))
     }
 
+    // What is in memory is not in the store, where nothing is written for what is not there.
+
     fn done(&mut self, id: &str) -> Result<(), SpoolError> {
-        self.0.remove(id).map_err(|error| SpoolError(error.to_string()))
+        self.beside.done(id)?;
+        self.outbox.remove(id).map_err(|error| SpoolError(error.to_string()))
     }
 
     fn failed(&mut self, id: &str, next_ms: u64) -> Result<(), SpoolError> {
-        self.0.postpone(id, next_ms).map_err(|error| SpoolError(error.to_string()))
+        self.beside.failed(id, next_ms)?;
+        self.outbox.postpone(id, next_ms).map_err(|error| SpoolError(error.to_string()))
     }
 }

@@ -1,5 +1,10 @@
-//! Rollouts from outside: models that answer as they are told, and clients that go on until it is over.
+//! Rollouts from outside: models that answer as they are told, clients that go on until it is over,
+//! and the services around that fail.
 
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -10,7 +15,7 @@ use serde_json::Value;
 
 use super::client::RawClient;
 use super::process::Sidecar;
-use super::upstream::{Seen, Upstream, full};
+use super::upstream::{Seen, Upstream, full, raw_upstream};
 
 /// How long a rollout of a test may take: its steps are of seconds.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -80,6 +85,16 @@ pub struct Clients {
 impl Clients {
     /// Starts `count` clients, with a header field for each request where `header` gives one.
     pub fn start(sidecar: &Sidecar, count: u64, header: fn(u64) -> String) -> Self {
+        Self::start_at(sidecar, count, |_| PATH.to_owned(), header)
+    }
+
+    /// The same, each request at the path that `path` gives it.
+    pub fn start_at(
+        sidecar: &Sidecar,
+        count: u64,
+        path: fn(u64) -> String,
+        header: fn(u64) -> String,
+    ) -> Self {
         let address = sidecar.main();
         let (stop, sent, failed) =
             (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
@@ -92,9 +107,9 @@ impl Clients {
                     let body = format!(
                         r#"{{"inputs":[{{"name":"x","datatype":"INT64","shape":[1],"data":[{n}]}}]}}"#
                     );
-                    let (extra, length) = (header(n), body.len());
+                    let (path, extra, length) = (path(n), header(n), body.len());
                     let request = format!(
-                        "POST {PATH} HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n{extra}content-length: {length}\r\n\r\n{body}"
+                        "POST {path} HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n{extra}content-length: {length}\r\n\r\n{body}"
                     );
                     let answer = connection.send(request).read();
                     sent.fetch_add(1, Ordering::Relaxed);
@@ -105,6 +120,13 @@ impl Clients {
         });
         let threads = threads.collect();
         Self { stop, sent, failed, threads }
+    }
+
+    /// Waits until `count` more requests are answered; says how many of them were not answered well.
+    pub fn more(&self, count: usize) -> usize {
+        let (sent, failed) = self.counts();
+        super::blocking_until("more requests", || (self.counts().0 >= sent + count).then_some(()));
+        self.counts().1 - failed
     }
 
     /// Requests so far, and those among them that were not answered well.
@@ -127,10 +149,83 @@ pub fn plain(_: u64) -> String {
     String::new()
 }
 
+/// A webhook that answers its calls, counted from 0, with these statuses.
+pub fn webhook(says: impl Fn(usize) -> u16 + Send + Sync + 'static) -> Upstream {
+    let calls = AtomicUsize::new(0);
+    Upstream::start(move |_| {
+        let status = says(calls.fetch_add(1, Ordering::Relaxed));
+        Response::builder().status(status).body(full("so it is")).unwrap()
+    })
+}
+
+/// A server that takes every connection and never says a word.
+pub fn hanging() -> SocketAddr {
+    raw_upstream(|mut stream| _ = stream.read_to_end(&mut Vec::new()))
+}
+
+/// A disk of 1 MiB that is there until this is dropped.
+pub struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// Mounts one. Nothing, and a word on stderr, where the user may not mount.
+    pub fn mount() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        let mount = mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(folder.path()).output();
+        match mount {
+            Ok(mount) if mount.status.success() => Some(Self(folder)),
+            other => {
+                eprintln!("skipped, a small disk cannot be mounted here: {other:?}");
+                None
+            }
+        }
+    }
+
+    /// A path on it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// From now on nothing can be written there. Says whether that worked.
+    pub fn seal(&self) -> bool {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", "remount,ro"]).arg(self.0.path()).status().is_ok_and(|status| status.success())
+    }
+
+    /// Takes all the room there is.
+    pub fn fill(&self) {
+        let mut file = std::fs::File::create(self.path("ballast")).unwrap();
+        while std::io::Write::write_all(&mut file, &[0; 512]).is_ok() {}
+    }
+
+    /// Gives it back.
+    pub fn free(&self) {
+        std::fs::remove_file(self.path("ballast")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a process that a failing test has left behind may still have files open there.
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
 impl Sidecar {
     /// The rollout of model `m`, as the admin API tells it.
     pub fn rollout(&self) -> Value {
-        self.json("/api/v1/models/m/rollout")
+        self.rollout_of("m")
+    }
+
+    /// The rollout of a model.
+    pub fn rollout_of(&self, model: &str) -> Value {
+        self.json(&format!("/api/v1/models/{model}/rollout"))
+    }
+
+    /// Starts a rollout as `start` says: the status and the document of the answer.
+    pub fn start_rollout(&self, start: &Value) -> (u16, Value) {
+        let answer = self.ask_admin("POST", "/api/v1/rollouts", &start.to_string());
+        (answer.status, serde_json::from_slice(&answer.body).unwrap())
     }
 
     /// Waits until `wanted` holds of the rollout, and returns it.

@@ -40,7 +40,8 @@ pub(super) fn write(report: &Report) -> String {
         _ => text.push_str(&markdown_table(&rows)),
     }
     for check in &view.evidence.checks {
-        text.push_str(&format!("\n- {}: {}", markdown(&check.name), markdown(&check.sentence)));
+        // The sentence begins with the check's name.
+        text.push_str(&format!("\n- {}", markdown(&check.sentence)));
     }
     if !view.evidence.checks.is_empty() {
         text.push('\n');
