@@ -57,6 +57,7 @@ compare: build ## side by side with nginx, haproxy and Envoy, as far as they are
 
 parts: onnxruntime $(CACHE)/mlserver-models/.stamp ## the real parts that tests use, into .cache/
 	@.ci/venv "$(CACHE)/venv-clients" tests/real/requirements-clients.txt tests/real/constraints-clients.txt
+	@VENV_PIP_ARGS=--no-deps .ci/venv "$(CACHE)/venv-llm" tests/real/requirements-llm.txt
 
 onnxruntime:
 	@if [ "$(ORT_DYLIB_PATH)" = "$(CACHE)/onnxruntime/libonnxruntime.so" ]; then env -u ORT_DYLIB_PATH .ci/fetch-onnxruntime "$(CACHE)/onnxruntime"; else echo "parts: ONNX Runtime from ORT_DYLIB_PATH: $(ORT_DYLIB_PATH)"; fi

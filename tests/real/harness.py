@@ -13,6 +13,7 @@ Environment:
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -226,6 +227,33 @@ class Switchback:
         code, _, body = get(f"http://{self.admin}/metrics")
         equal(code, 200, "status code of /metrics")
         return body.decode()
+
+    def pairs(self, model):
+        """What /metrics says of a model's compared copies: {"candidate": {...}, "control": {...},
+        "reasons": {...}, "dropped": {...}}; what is 0 is left out."""
+        found = {"candidate": {}, "control": {}, "reasons": {}, "dropped": {}}
+        for line in self.metrics().splitlines():
+            name, _, rest = line.partition("{")
+            labels = dict(re.findall(r'(\w+)="([^"]*)"', rest))
+            count = int(float(line.rsplit(" ", 1)[1])) if labels.get("model") == model else 0
+            if not count:
+                continue
+            if name == "switchback_pairs_total":
+                found[labels["kind"]][labels["result"]] = count
+            elif name == "switchback_divergences_total":
+                found["reasons"][f'{labels["kind"]} {labels["reason"]}'] = count
+            elif name in ("switchback_pairs_dropped_total", "switchback_mirror_dropped_total"):
+                found["dropped"][labels["reason"]] = count
+        return found
+
+    def compared(self, model, sent):
+        """The same, once each of `sent` requests has given a pair or a reason why not."""
+        def settled():
+            found = self.pairs(model)
+            ended = sum(sum(found[part].values()) for part in ("candidate", "control", "dropped"))
+            return ended >= sent and found
+
+        return wait_until(f"{sent} pairs of {model}", settled, 60)
 
     def set_weights(self, model, weights):
         """Moves the split while running."""

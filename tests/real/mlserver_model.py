@@ -50,9 +50,12 @@ def train(folder):
 
 
 class MLServer:
-    """MLServer on loopback, without worker processes; counts are read from its own metrics."""
+    """MLServer on loopback, without worker processes; counts are read from its own metrics.
 
-    def __init__(self):
+    `folder` has one folder with a model-settings.json for each of the models `names`."""
+
+    def __init__(self, folder=MODELS, names=NAMES):
+        self.folder, self.names = folder, names
         self.http_port, self.grpc_port, self.metrics_port = free_port(), free_port(), free_port()
         self.process = None
 
@@ -67,7 +70,7 @@ class MLServer:
     def start(self):
         """Starts it and waits until every model is ready."""
         self.process = Process(
-            [os.path.join(os.path.dirname(PYTHON), "mlserver"), "start", MODELS],
+            [os.path.join(os.path.dirname(PYTHON), "mlserver"), "start", self.folder],
             "mlserver",
             env={
                 "MLSERVER_HOST": "127.0.0.1",
@@ -76,8 +79,10 @@ class MLServer:
                 "MLSERVER_METRICS_PORT": str(self.metrics_port),
                 "MLSERVER_PARALLEL_WORKERS": "0",
                 "MLSERVER_DEBUG": "false",
+                # Where onnx_model.py is.
+                "PYTHONPATH": os.path.dirname(os.path.abspath(__file__)),
             },
-            cwd=MODELS,
+            cwd=self.folder,
         )
         wait_until("MLServer to load its models", self._ready, 90)
         return self
@@ -85,7 +90,7 @@ class MLServer:
     def _ready(self):
         self.process.must_run()
         try:
-            return all(get(f"{self.http}/v2/models/{n}/ready", timeout=2)[0] == 200 for n in NAMES)
+            return all(get(f"{self.http}/v2/models/{n}/ready", timeout=2)[0] == 200 for n in self.names)
         except OSError:
             return False
 
