@@ -1,7 +1,7 @@
 //! The command line: what can be asked for, and which exit code answers.
 //!
-//! Commands that ask a running sidecar go over its admin API ([`server`]); results go to standard
-//! output, everything else to standard error. The codes stand in [`exit`].
+//! Commands that ask a running sidecar go over its admin API (`server`); results go to standard
+//! output, everything else to standard error. The codes stand in `exit`.
 
 mod against;
 mod check;

@@ -76,7 +76,7 @@ impl Rollouts {
         self.changes.clone()
     }
 
-    /// Rollouts in the store, latest first, as JSON texts of [`RolloutView`].
+    /// Rollouts in the store, latest first, as JSON texts of [`RolloutView`](super::RolloutView).
     ///
     /// # Errors
     /// What the store says.
@@ -85,7 +85,7 @@ impl Rollouts {
         Ok(rollouts.into_iter().map(|rollout| rollout.state).collect())
     }
 
-    /// The rollout of this id, as the JSON text of a [`RolloutView`].
+    /// The rollout of this id, as the JSON text of a [`RolloutView`](super::RolloutView).
     ///
     /// # Errors
     /// What the store says.

@@ -1,9 +1,9 @@
 //! Rollouts under way: from counters to decisions, and from decisions to the live table.
 //!
-//! One thread decides ([`driver`]): every 20 ms it looks at what was counted, hands it to the pure
+//! One thread decides (`driver`): every 20 ms it looks at what was counted, hands it to the pure
 //! machine of `rollout` and carries out what that asks for. A way back is one store into the table,
-//! before anything is written; a way forward is written first. Writing ([`ledger`]), asking gates
-//! ([`gates`]) and telling others have threads of their own, so that neither a disk nor a webhook
+//! before anything is written; a way forward is written first. Writing (`ledger`), asking gates
+//! (`gates`) and telling others have threads of their own, so that neither a disk nor a webhook
 //! ever holds up a decision.
 //!
 //! [`Rollouts`] is the handle for the operator's side: it asks, and reads views that the decider
