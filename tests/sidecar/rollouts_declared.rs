@@ -87,6 +87,7 @@ fn a_reload_that_names_a_candidate_starts_a_rollout_and_no_reload_undoes_one() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("v2"), "{said}");
 
+    reload(&sidecar, &declared(&[("v1", &v1), ("v2", &v2)], &naming("v2"), "50%"));
     fails.store(true, Ordering::Relaxed);
     assert_eq!(sidecar.rollout_end()["phase"], "RolledBack");
     // Neither its old name nor a new one brings a latched candidate back.
@@ -102,6 +103,21 @@ fn a_reload_that_names_a_candidate_starts_a_rollout_and_no_reload_undoes_one() {
     reload(&sidecar, &declared(&[("v1", &v1), ("v3", &v3)], &naming("v3"), "10%"));
     let second = sidecar.rollout_until("the step", |rollout| rollout["phase"] == "Running");
     assert_eq!((&second["candidate"], &second["weight"]), (&json!("v3"), &json!("10%")));
+}
+
+#[test]
+fn a_candidate_that_is_named_while_another_is_on_trial_begins_when_that_has_ended() {
+    let (v1, v2, v3) =
+        (model(|n, _| (200, good(n))), model(|_, _| (500, [0.5; 2])), model(|n, _| (200, good(n))));
+    let all = [("v1", &v1), ("v2", &v2), ("v3", &v3)];
+    let sidecar = Sidecar::start(&declared(&all, &naming("v2"), "50%"));
+    sidecar.rollout_until("the step", |rollout| rollout["phase"] == "Running");
+    reload(&sidecar, &declared(&all, &naming("v3"), "50%"));
+    assert_eq!((&sidecar.rollout()["candidate"], v3.count()), (&json!("v2"), 0));
+    let _clients = Clients::start(&sidecar, 4, plain);
+    let second = sidecar.rollout_until("the next candidate", |rollout| rollout["candidate"] == "v3");
+    assert_eq!(second["by"]["name"], "config");
+    assert_eq!(sidecar.json("/api/v1/models/m")["latches"][0]["version"], "v2");
 }
 
 #[test]

@@ -103,6 +103,30 @@ fn with_every_service_down_traffic_is_back_at_once_and_nobody_notices() {
 }
 
 #[test]
+fn a_rollout_that_cannot_be_written_takes_nobodys_place() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let (v1, v3, (fails, v2)) = (stable(), stable(), failing_later());
+    let store = disk.path("rollouts.db");
+    let sidecar =
+        Sidecar::start(&config(&v1, &v2, HALF).replace("{dir}/rollouts.db", store.to_str().unwrap()));
+    let clients = Clients::start(&sidecar, 4, plain);
+    let running = sidecar.rollout_until("the step", |rollout| rollout["phase"] == "Running");
+    disk.fill();
+    let other = json!({"name": "v3", "upstream": {"url": v3.url()}});
+    let (status, answer) =
+        sidecar.start_rollout(&json!({"model": "m", "candidate": other, "supersede": true}));
+    assert_eq!(status, 503, "{answer}");
+    // The one that runs goes on with its traffic, and is still judged.
+    let seen = v2.count();
+    assert_eq!(clients.more(500), 0);
+    assert_eq!((&sidecar.rollout()["id"], v3.count()), (&running["id"], 0));
+    assert!(v2.count() > seen + 100, "{} of 500", v2.count() - seen);
+    fails.store(true, Ordering::Relaxed);
+    let ended = sidecar.rollout_end();
+    assert_eq!((&ended["id"], &ended["phase"]), (&running["id"], &json!("RolledBack")), "{ended:#}");
+}
+
+#[test]
 fn without_a_store_that_can_be_opened_it_serves_and_starts_no_rollout() {
     let corrupt = tempfile::tempdir().unwrap();
     std::fs::write(corrupt.path().join("rollouts.db"), [7; 8192]).unwrap();

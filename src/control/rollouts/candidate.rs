@@ -28,6 +28,30 @@ pub(super) fn digest(version: &VersionSpec, given: Option<&str>) -> Result<Strin
     }
 }
 
+/// Digests that were made beforehand: reading a model file takes longer than a decision may wait.
+#[derive(Debug, Default)]
+pub(super) struct Digests(Vec<(VersionSpec, Result<String, String>)>);
+
+impl Digests {
+    /// Reads what there is to read. Blocks.
+    pub(super) fn of(versions: impl IntoIterator<Item = VersionSpec>) -> Self {
+        Self(versions.into_iter().map(|spec| (spec.clone(), digest(&spec, None))).collect())
+    }
+
+    /// The digest of `version`, as [`digest`] says. Only where the configuration has changed since is it
+    /// read now.
+    ///
+    /// # Errors
+    /// As [`digest`].
+    pub(super) fn get(&self, version: &VersionSpec, given: Option<&str>) -> Result<String, String> {
+        let known = self.0.iter().find(|(known, _)| known.backend == version.backend && given.is_none());
+        match known.filter(|(known, _)| known.rewrite == version.rewrite) {
+            Some((_, digest)) => digest.clone(),
+            None => digest(version, given),
+        }
+    }
+}
+
 fn file(engine: &EngineSpec) -> Result<String, String> {
     let path = engine.path();
     let unreadable = |error: std::io::Error| format!("{} cannot be read: {error}", path.display());

@@ -6,8 +6,8 @@
 //! and a table that is older than the one in place is never put.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::call::{Call, CallError, Reply};
+use super::candidate::Digests;
 use super::handle::{Rollouts, StoreState};
 use super::ledger::Ledger;
 use super::message::Message;
@@ -26,7 +27,8 @@ use super::spec::RolloutSpec;
 use super::tell::Teller;
 use super::tools::{Tools, now};
 use super::view::Views;
-use crate::base::ModelName;
+use crate::base::{ModelName, Role};
+use crate::routing::spec::VersionSpec;
 
 /// Between two looks at the clock while nothing is under way.
 const IDLE: Duration = Duration::from_secs(1);
@@ -67,6 +69,7 @@ pub fn start(setup: Setup) -> Result<(Rollouts, Deciding), StartError> {
     let (messages, received) = channel();
     let (changed, changes) = watch::channel(0);
     let views = Arc::new(ArcSwap::from_pointee(Views::new()));
+    let board = Arc::clone(&setup.board);
     let tools = Tools {
         board: setup.board,
         ledger: Ledger::start(opened.store)?,
@@ -96,12 +99,16 @@ pub fn start(setup: Setup) -> Result<(Rollouts, Deciding), StartError> {
     }
     // Tables first, before a single request is served.
     decider.each(|model, tools| model.restarted(now(), tools));
-    decider.start_declared();
+    let digests = Digests::of(decider.to_read());
+    decider.start_declared(&digests);
     decider.publish();
     let thread =
         std::thread::Builder::new().name("decide".to_owned()).spawn(move || decider.run(&received))?;
     let deciding = Deciding { messages: messages.clone(), thread: Some(thread) };
-    Ok((Rollouts::new(messages, views, changes, reader, health, pace, told), deciding))
+    Ok((
+        Rollouts { messages, views, changes, reader: Mutex::new(reader), health, pace, told, board },
+        deciding,
+    ))
 }
 
 struct Decider {
@@ -119,9 +126,15 @@ struct Decider {
 impl Decider {
     fn run(mut self, messages: &Receiver<Message>) {
         let mut next = Instant::now();
+        let mut before = 0;
         loop {
-            let busy = self.models.values().any(Model::is_under_way);
-            let pause = if busy { self.tick } else { IDLE };
+            let busy = self.models.values().filter(|model| model.is_under_way()).count();
+            if busy < before {
+                // What the configuration has named in the meantime had to wait for this end.
+                self.read_declared();
+            }
+            before = busy;
+            let pause = if busy > 0 { self.tick } else { IDLE };
             match messages.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(message) => {
@@ -154,7 +167,8 @@ impl Decider {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Stop => {}
-            Message::Call(call, reply) => self.call(call, reply),
+            Message::Call(call, digests, reply) => self.call(call, &digests, reply),
+            Message::Wanted(digests) => self.start_declared(&digests),
             Message::Gate(name, answer) => {
                 if let Some(model) = self.models.get_mut(&name) {
                     model.answered(answer, now(), &self.tools);
@@ -172,12 +186,12 @@ impl Decider {
                     let spec = self.specs.iter().find(|spec| spec.model == *model.name());
                     model.declared(spec.cloned());
                 }
-                self.start_declared();
+                self.read_declared();
             }
         }
     }
 
-    fn call(&mut self, call: Call, reply: Reply) {
+    fn call(&mut self, call: Call, digests: &Digests, reply: Reply) {
         let name = match &call {
             Call::Start(start) => &start.model,
             Call::Command { model, .. } | Call::Weights { model, .. } => model,
@@ -188,7 +202,7 @@ impl Decider {
         };
         let (config_hash, tools) = (self.config_hash.clone(), &self.tools);
         if let Some(model) = self.models.get_mut(&model) {
-            model.call(call, reply, &config_hash, now(), tools);
+            model.call(call, digests, reply, &config_hash, now(), tools);
         }
     }
 
@@ -204,19 +218,44 @@ impl Decider {
         Some(declared.name)
     }
 
+    /// What the configuration asks for by naming a candidate.
+    fn wanted(&self) -> impl Iterator<Item = &RolloutSpec> {
+        self.specs.iter().filter(|spec| spec.policy.auto_start && spec.candidate.is_some())
+    }
+
+    /// The versions that are to be read before what the configuration asks for can start.
+    fn to_read(&self) -> Vec<VersionSpec> {
+        let mut versions = Vec::new();
+        for spec in self.wanted() {
+            let Some(declared) = self.tools.board.declared(spec.model.as_str()) else { continue };
+            let is_first = self.models.get(&spec.model).is_none_or(Model::is_first);
+            versions.extend(declared.versions.into_iter().filter(|version| {
+                Some(&version.name) == spec.candidate.as_ref() || is_first && version.role == Role::Stable
+            }));
+        }
+        versions
+    }
+
+    /// Has them read by a thread of its own, which says so when it is done.
+    fn read_declared(&self) {
+        let (versions, messages) = (self.to_read(), self.tools.messages.clone());
+        if versions.is_empty() {
+            return;
+        }
+        let read = move || _ = messages.send(Message::Wanted(Digests::of(versions)));
+        if let Err(error) = std::thread::Builder::new().name("digest".to_owned()).spawn(read) {
+            tracing::error!(%error, "no thread to read candidates: none is started");
+        }
+    }
+
     /// Starts what the configuration asks for by naming a candidate.
-    fn start_declared(&mut self) {
-        let wanted: Vec<RolloutSpec> = self
-            .specs
-            .iter()
-            .filter(|spec| spec.policy.auto_start && spec.candidate.is_some())
-            .cloned()
-            .collect();
-        for spec in wanted {
-            let Some(name) = self.model(spec.model.as_str()) else { continue };
+    fn start_declared(&mut self, digests: &Digests) {
+        let wanted: Vec<ModelName> = self.wanted().map(|spec| spec.model.clone()).collect();
+        for model in wanted {
+            let Some(name) = self.model(model.as_str()) else { continue };
             let (config_hash, tools) = (self.config_hash.clone(), &self.tools);
             if let Some(model) = self.models.get_mut(&name) {
-                model.start_declared(&config_hash, now(), tools);
+                model.start_declared(digests, &config_hash, now(), tools);
             }
         }
     }

@@ -6,23 +6,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::call::{Call, CallError, Done};
+use super::call::{Call, CallError, CandidateCall, Done};
+use super::candidate::Digests;
 use super::message::Message;
 use super::pace::Pace;
 use super::spec::RolloutSpec;
 use super::view::Views;
+use crate::base::Role;
+use crate::control::board::Switchboard;
 use crate::notify::NotifyStats;
 use crate::store::{Health, Page, Reader, StoreError};
 
 /// Asks the decider, and reads what it has left to be read. Shared by whoever serves operators.
 pub struct Rollouts {
-    messages: Sender<Message>,
-    views: Arc<ArcSwap<Views>>,
-    changes: watch::Receiver<u64>,
-    reader: Mutex<Reader>,
-    health: Arc<ArcSwap<StoreState>>,
-    pace: Arc<Pace>,
-    told: Option<Arc<NotifyStats>>,
+    pub(super) messages: Sender<Message>,
+    pub(super) views: Arc<ArcSwap<Views>>,
+    pub(super) changes: watch::Receiver<u64>,
+    pub(super) reader: Mutex<Reader>,
+    pub(super) health: Arc<ArcSwap<StoreState>>,
+    pub(super) pace: Arc<Pace>,
+    pub(super) told: Option<Arc<NotifyStats>>,
+    pub(super) board: Arc<Switchboard>,
 }
 
 /// How the store of rollouts is doing.
@@ -37,18 +41,6 @@ pub struct StoreState {
 }
 
 impl Rollouts {
-    pub(super) fn new(
-        messages: Sender<Message>,
-        views: Arc<ArcSwap<Views>>,
-        changes: watch::Receiver<u64>,
-        reader: Reader,
-        health: Arc<ArcSwap<StoreState>>,
-        pace: Arc<Pace>,
-        told: Option<Arc<NotifyStats>>,
-    ) -> Self {
-        Self { messages, views, changes, reader: Mutex::new(reader), health, pace, told }
-    }
-
     /// Asks, and waits until what was done is durable. Takes as long as the disk does: for a thread
     /// that may wait.
     ///
@@ -56,8 +48,24 @@ impl Rollouts {
     /// [`CallError`]; nothing was changed then.
     pub fn ask(&self, call: Call) -> Result<Done, CallError> {
         let (reply, answer) = sync_channel(1);
-        self.messages.send(Message::Call(call, reply)).map_err(|_| CallError::Ending)?;
+        let digests = self.digests(&call);
+        self.messages.send(Message::Call(call, digests, reply)).map_err(|_| CallError::Ending)?;
         answer.recv().map_err(|_| CallError::Ending)?
+    }
+
+    /// What the decider would have to read files for.
+    fn digests(&self, call: &Call) -> Digests {
+        let Call::Start(start) = call else { return Digests::default() };
+        let declared = self.board.declared(&start.model).map(|model| model.versions).unwrap_or_default();
+        // The stable version is read before the first rollout only.
+        let is_first = !self.views().contains_key(&start.model);
+        let mut versions: Vec<_> =
+            declared.iter().filter(|version| is_first && version.role == Role::Stable).cloned().collect();
+        versions.extend(match &start.candidate {
+            CandidateCall::Declared(name) => declared.into_iter().find(|version| version.name == *name),
+            CandidateCall::Given { spec, digest, .. } => digest.is_none().then(|| (**spec).clone()),
+        });
+        Digests::of(versions)
     }
 
     /// Says what the configuration now is. What runs goes on as it began; a new candidate starts a

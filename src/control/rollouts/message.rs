@@ -1,6 +1,7 @@
 //! What the deciding thread is told.
 
 use super::call::{Call, Reply};
+use super::candidate::Digests;
 use super::spec::RolloutSpec;
 use crate::base::ModelName;
 use crate::rollout::machine::GateAnswer;
@@ -8,8 +9,10 @@ use crate::store::StoreError;
 
 /// What the deciding thread is told.
 pub(super) enum Message {
-    /// Somebody asks for something.
-    Call(Call, Reply),
+    /// Somebody asks for something; with the digests of the versions that it is about.
+    Call(Call, Digests, Reply),
+    /// The digests of the candidates that the configuration names have been made.
+    Wanted(Digests),
     /// A gate has answered.
     Gate(ModelName, GateAnswer),
     /// The ledger has done what it was asked, or cannot.

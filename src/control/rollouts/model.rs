@@ -11,19 +11,20 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::call::{Call, CallError, Done, Reply};
+use super::candidate::Digests;
 use super::counts::Gauge;
 use super::live::{self, Shared};
 use super::message::Message;
 use super::ranks::Ranks;
+use super::rows;
 use super::spec::RolloutSpec;
 use super::tools::{self, Tools};
 use super::view::ModelView;
-use super::{candidate, rows};
 use crate::base::{ModelName, Role, VersionName, Weight};
 use crate::rollout::counts::Counts;
 use crate::rollout::effect::Effect;
 use crate::rollout::live::Live;
-use crate::rollout::machine::{Command, GateAnswer, Input};
+use crate::rollout::machine::{Command, GateAnswer, Input, What};
 use crate::rollout::state::ModelState;
 use crate::rollout::time::Timestamp;
 use crate::rollout::version::{Actor, VersionRef};
@@ -69,15 +70,23 @@ enum Todo {
     /// Something to be told, once what is before it is kept.
     Tell(Box<telling::Telling>),
     /// An answer to whoever asked.
-    Answer(Reply, Option<Box<ModelState>>),
+    Answer(Reply, Option<Box<Before>>),
+}
+
+/// What a call that cannot be written leaves as it was.
+struct Before {
+    state: ModelState,
+    versions: BTreeMap<VersionName, VersionSpec>,
+    weights: Option<Vec<(VersionName, Weight)>>,
+    shared: Option<Shared>,
 }
 
 impl Model {
-    /// A model that has had no rollout; none if it has no stable version that can be read.
+    /// A model that has had no rollout; none if it has no stable version, which is read when the first
+    /// one begins.
     pub(super) fn new(declared: &ModelSpec, spec: Option<RolloutSpec>) -> Option<Self> {
         let stable = declared.versions.iter().find(|version| version.role == Role::Stable)?;
-        let digest = candidate::digest(stable, None).unwrap_or_else(|_| "unreadable".to_owned());
-        let stable = VersionRef { name: stable.name.clone(), digest, origin: Value::Null };
+        let stable = VersionRef { name: stable.name.clone(), digest: String::new(), origin: Value::Null };
         Some(Self::with(ModelState::new(declared.name.clone(), stable), spec, BTreeMap::new(), None))
     }
 
@@ -115,6 +124,11 @@ impl Model {
     /// Whether a rollout is under way.
     pub(super) fn is_under_way(&self) -> bool {
         self.state.running().is_some()
+    }
+
+    /// Whether it has had no rollout.
+    pub(super) fn is_first(&self) -> bool {
+        self.state.rollout.is_none()
     }
 
     /// The configuration's word on rollouts is another one. What runs keeps the policy it began with.
@@ -178,14 +192,20 @@ impl Model {
     pub(super) fn call(
         &mut self,
         call: Call,
+        digests: &Digests,
         reply: Reply,
         config_hash: &str,
         now: Timestamp,
         tools: &Tools,
     ) {
-        let before = Box::new(self.state.clone());
+        let before = Box::new(Before {
+            state: self.state.clone(),
+            versions: self.versions.clone(),
+            weights: self.weights.clone(),
+            shared: self.shared.clone(),
+        });
         let done = match call {
-            Call::Start(start) => self.start(*start, config_hash, now, tools),
+            Call::Start(start) => self.start(*start, digests, config_hash, now, tools),
             Call::Command { id, what, by, .. } => {
                 self.command(id.as_deref(), Command { what, by }, now, tools)
             }
@@ -217,9 +237,12 @@ impl Model {
                 "rollout {id} is over; the latest of this model is {current}"
             )));
         }
+        if matches!(command.what, What::Retry { .. }) {
+            start::can_begin(tools)?;
+        }
         let effects = self.state.handle(Input::Command(command), now)?;
-        self.began_again(current.as_deref(), tools);
-        Ok((effects, false))
+        let is_new = self.began_again(current.as_deref(), tools);
+        Ok((effects, is_new))
     }
 
     fn set_weights(
@@ -325,22 +348,28 @@ impl Model {
         self.writing = false;
         self.written = outcome.is_ok();
         if let Err(error) = &outcome {
-            self.unwritten(error);
+            self.unwritten(error, tools);
         }
         self.pump(tools);
     }
 
     /// What should have been written was not. A rollout that only just begins does not begin, for it
     /// would be forgotten; anything else goes on in memory.
-    fn unwritten(&mut self, error: &StoreError) {
+    fn unwritten(&mut self, error: &StoreError, tools: &Tools) {
         let undo = self.todo.iter().position(|todo| matches!(todo, Todo::Answer(_, Some(_))));
         let Some(Todo::Answer(reply, Some(before))) = undo.and_then(|at| self.todo.remove(at)) else {
             return;
         };
-        self.state = *before;
+        (self.state, self.versions) = (before.state, before.versions);
+        (self.weights, self.shared) = (before.weights, before.shared);
         self.todo.clear();
         self.gauges.clear();
         self.changed = true;
+        if self.is_under_way() {
+            // It was to be superseded, and its table is gone: it goes on as after a restart.
+            self.live = 0;
+            self.input(Input::Restarted, tools::now(), tools);
+        }
         let _ = reply.try_send(Err(CallError::Store(error.to_string())));
     }
 

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::super::call::{CallError, CandidateCall, StartCall};
-use super::super::candidate;
+use super::super::candidate::Digests;
 use super::super::live::Shared;
 use super::super::tools::Tools;
 use super::Model;
-use crate::base::{ModelName, VersionName};
+use crate::base::{ModelName, Role, VersionName};
 use crate::rollout::effect::Effect;
 use crate::rollout::machine::{Input, Start};
 use crate::rollout::time::Timestamp;
@@ -25,16 +25,12 @@ impl Model {
     pub(super) fn start(
         &mut self,
         call: StartCall,
+        digests: &Digests,
         config_hash: &str,
         now: Timestamp,
         tools: &Tools,
     ) -> Result<(Vec<Effect>, bool), CallError> {
-        if let Some(refused) = &tools.refused {
-            return Err(CallError::Store(refused.clone()));
-        }
-        if let Some(error) = tools.ledger.health().last_error {
-            return Err(CallError::Store(error.to_string()));
-        }
+        can_begin(tools)?;
         let declared = tools.board.declared(self.name().as_str());
         let declared = declared.ok_or_else(|| CallError::NotFound("the model is gone".to_owned()))?;
         let (spec, origin, given) = match call.candidate {
@@ -52,7 +48,8 @@ impl Model {
                 "model {name} has no `rollout` in the configuration: give the policy with the call"
             ))
         })?;
-        let digest = candidate::digest(&spec, given.as_deref()).map_err(CallError::Invalid)?;
+        let digest = digests.get(&spec, given.as_deref()).map_err(CallError::Invalid)?;
+        self.first_stable(&declared, digests);
         let start = Start {
             id: id(self.name(), now),
             candidate: VersionRef { name: spec.name.clone(), digest, origin },
@@ -84,26 +81,45 @@ impl Model {
     }
 
     /// A command may have begun the rollout again, under another id than `before`.
-    pub(super) fn began_again(&mut self, before: Option<&str>, tools: &Tools) {
+    /// Says so.
+    pub(super) fn began_again(&mut self, before: Option<&str>, tools: &Tools) -> bool {
         let now = self.state.running().filter(|rollout| Some(rollout.id.as_str()) != before);
         let candidate = now.and_then(|rollout| self.versions.get(&rollout.candidate.name).cloned());
         if let (Some(candidate), Some(declared)) = (candidate, tools.board.declared(self.name().as_str())) {
             self.began(candidate, &declared, tools);
+            return true;
+        }
+        false
+    }
+
+    /// Before the first rollout the configuration says which version is stable.
+    fn first_stable(&mut self, declared: &ModelSpec, digests: &Digests) {
+        let stable = declared.versions.iter().find(|version| version.role == Role::Stable);
+        if let Some(stable) = stable.filter(|_| self.is_first()) {
+            let digest = digests.get(stable, None).unwrap_or_else(|_| "unreadable".to_owned());
+            self.state.stable = VersionRef { name: stable.name.clone(), digest, origin: Value::Null };
         }
     }
 
     /// Starts a rollout to the candidate that the configuration names, unless it was tried before.
-    pub(in super::super) fn start_declared(&mut self, config_hash: &str, now: Timestamp, tools: &Tools) {
+    pub(in super::super) fn start_declared(
+        &mut self,
+        digests: &Digests,
+        config_hash: &str,
+        now: Timestamp,
+        tools: &Tools,
+    ) {
         let Some(wanted) = self.spec.as_ref().and_then(|spec| spec.candidate.clone()) else { return };
         let Some(declared) = tools.board.declared(self.name().as_str()) else { return };
         let Some(spec) = declared.versions.iter().find(|version| version.name == wanted) else { return };
-        let digest = match candidate::digest(spec, None) {
+        let digest = match digests.get(spec, None) {
             Ok(digest) => digest,
             Err(error) => {
                 tracing::error!(model = %self.name(), candidate = %wanted, %error, "no rollout is started");
                 return;
             }
         };
+        self.first_stable(&declared, digests);
         if self.state.stable.digest == digest || self.state.attempts.contains_key(&digest) {
             return;
         }
@@ -114,12 +130,26 @@ impl Model {
             supersede: false,
             by: Actor { name: "config".to_owned(), key: None },
         };
-        match self.start(call, config_hash, now, tools) {
+        match self.start(call, digests, config_hash, now, tools) {
             Ok((effects, _)) => self.push(effects, now, tools),
             Err(error) => {
                 tracing::warn!(model = %self.name(), candidate = %wanted, %error, "the configuration names a new candidate, but no rollout is started");
             }
         }
+    }
+}
+
+/// Whether a rollout may begin: one that would be forgotten may not.
+///
+/// # Errors
+/// [`CallError::Store`].
+pub(super) fn can_begin(tools: &Tools) -> Result<(), CallError> {
+    if let Some(refused) = &tools.refused {
+        return Err(CallError::Store(refused.clone()));
+    }
+    match tools.ledger.health().last_error {
+        Some(error) => Err(CallError::Store(error.to_string())),
+        None => Ok(()),
     }
 }
 
