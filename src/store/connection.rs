@@ -7,8 +7,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -19,6 +19,10 @@ use super::schema::{self, Found, MIGRATIONS};
 
 /// How long a connection waits for another one's write. Each of them takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long another process may still hold the store: one that is being replaced and about to end,
+/// or a child that was forked and has not called `exec` yet, which holds a copy of the descriptor.
+const OVERLAP: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// The page size of our files: SQLite's default, and what the file's limit is counted in.
 const PAGE_BYTES: u64 = 4096;
 /// The smallest page that SQLite knows: other programs' files may have it.
@@ -27,19 +31,28 @@ const SMALLEST_PAGE: u64 = 512;
 const LOG_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Where a store lives.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) enum Place {
     /// In this file.
     File(PathBuf),
-    /// In memory, under a name that only this process can open.
-    Memory(String),
+    /// In memory.
+    Memory(Memory),
+}
+
+/// A store in memory, under a name that only this process can open.
+///
+/// It begins with its first commit: most sidecars without a file never make one, and SQLite costs
+/// them nothing then.
+#[derive(Debug, Clone)]
+pub(super) struct Memory {
+    uri: String,
+    begun: Arc<AtomicBool>,
 }
 
 /// The connection that writes.
 #[derive(Debug)]
 pub(super) struct Writer {
     pub connection: Connection,
-    pub place: Place,
     /// Held, not read: closing it lets another process in.
     _lock: Option<Arc<File>>,
 }
@@ -48,7 +61,18 @@ impl Place {
     pub(super) fn memory() -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        Self::Memory(format!("file:switchback-{count}?mode=memory&cache=shared"))
+        Self::Memory(Memory {
+            uri: format!("file:switchback-{count}?mode=memory&cache=shared"),
+            begun: Arc::default(),
+        })
+    }
+
+    /// Whether there can be anything to read.
+    pub(super) fn has_begun(&self) -> bool {
+        match self {
+            Self::File(_) => true,
+            Self::Memory(memory) => memory.begun.load(Ordering::Acquire),
+        }
     }
 
     pub(super) fn path(&self) -> Option<PathBuf> {
@@ -67,8 +91,8 @@ impl Place {
     pub(super) fn read_only(&self) -> Result<Connection, StoreError> {
         let connection = match self {
             Self::File(path) => open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
-            Self::Memory(uri) => {
-                let connection = open(Path::new(uri), SHARED)?;
+            Self::Memory(memory) => {
+                let connection = open(Path::new(&memory.uri), SHARED)?;
                 // Connections to one memory lock out each other's tables at once instead of waiting.
                 connection.pragma_update(None, "read_uncommitted", true)?;
                 connection
@@ -88,7 +112,7 @@ impl Place {
     fn connect(&self) -> Result<Connection, StoreError> {
         match self {
             Self::File(path) => open(path, OpenFlags::SQLITE_OPEN_READ_WRITE),
-            Self::Memory(uri) => open(Path::new(uri), SHARED),
+            Self::Memory(memory) => open(Path::new(&memory.uri), SHARED),
         }
     }
 }
@@ -130,7 +154,11 @@ impl Writer {
             Found::Nothing => None,
             Found::Schema(schema) => Some(schema),
         };
-        Ok((Self { connection, place: place.clone(), _lock: lock }, schema))
+        if let Place::Memory(memory) = place {
+            // From here on a further connection finds the schema.
+            memory.begun.store(true, Ordering::Release);
+        }
+        Ok((Self { connection, _lock: lock }, schema))
     }
 
     /// The lock, for a connection that may outlive this one.
@@ -155,10 +183,14 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 fn lock(path: &Path) -> Result<File, StoreError> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse),
-        Err(TryLockError::Error(error)) => Err(error.into()),
+    let until = Instant::now() + OVERLAP;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(LOOK_AGAIN),
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse),
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
     }
 }
 

@@ -38,8 +38,10 @@ use write::Tally;
 /// The one writer of a store. `Send`, not `Sync`: it goes to the thread that decides.
 #[derive(Debug)]
 pub struct Store {
+    place: Place,
     reader: Reader,
-    writer: Writer,
+    /// `None` until the first commit of a store in memory.
+    writer: Option<Writer>,
     limits: Limits,
     notices_refused: u64,
     failures: u64,
@@ -81,24 +83,26 @@ impl Store {
     /// [`StoreError::Foreign`] and [`StoreError::Newer`] where the file is not what this build can
     /// read: it is then left exactly as it was. Otherwise what the disk says.
     pub fn open_with(path: &Path, limits: Limits) -> Result<(Self, Recovered), StoreError> {
-        Self::at(&Place::File(path.to_owned()), limits)
+        Self::at(Place::File(path.to_owned()), limits)
     }
 
-    /// A store that is gone with the process: to go on with, alarming, where the file cannot be
-    /// opened. It takes the same calls, but for [`Store::outbox`].
-    ///
-    /// # Errors
-    /// [`StoreError::Io`] where there is no memory for it.
-    pub fn in_memory() -> Result<Self, StoreError> {
-        Self::at(&Place::memory(), Limits::default()).map(|(store, _)| store)
+    /// A store that is gone with the process: where none is configured, or to go on with, alarming,
+    /// where the file cannot be opened. It takes the same calls, but for [`Store::outbox`].
+    /// Its memory is asked for by the first commit.
+    pub fn in_memory() -> Self {
+        Self::new(Place::memory(), None, Limits::default())
     }
 
-    fn at(place: &Place, limits: Limits) -> Result<(Self, Recovered), StoreError> {
-        let (writer, found) = Writer::open(place, &limits)?;
-        let reader = Reader::new(place.read_only()?);
-        let recovered = Recovered::read(&reader, found)?;
-        let store = Self { reader, writer, limits, notices_refused: 0, failures: 0, last_error: None };
+    fn at(place: Place, limits: Limits) -> Result<(Self, Recovered), StoreError> {
+        let (writer, found) = Writer::open(&place, &limits)?;
+        let store = Self::new(place, Some(writer), limits);
+        let recovered = Recovered::read(&store.reader, found)?;
         Ok((store, recovered))
+    }
+
+    fn new(place: Place, writer: Option<Writer>, limits: Limits) -> Self {
+        let reader = Reader::new(place.clone());
+        Self { place, reader, writer, limits, notices_refused: 0, failures: 0, last_error: None }
     }
 
     /// Applies `writes`, in order, all of them or none, and returns once they are durable.
@@ -132,7 +136,11 @@ impl Store {
             });
         }
         // IMMEDIATE: the lock is taken, and waited for, before anything is read.
-        let transaction = self.writer.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            none => none.insert(Writer::open(&self.place, &self.limits)?.0),
+        };
+        let transaction = writer.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut tally = Tally::default();
         for write in writes {
             write.apply(&transaction, &self.limits, &mut tally)?;
@@ -153,7 +161,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`] where the file cannot be opened once more.
     pub fn reader(&self) -> Result<Reader, StoreError> {
-        Ok(Reader::new(self.writer.place.read_only()?))
+        let reader = Reader::new(self.place.clone());
+        reader.connection()?;
+        Ok(reader)
     }
 
     /// The outbox for the thread that delivers, with a connection that writes.
@@ -162,17 +172,18 @@ impl Store {
     /// [`StoreError::InMemory`] where nothing lasts; [`StoreError::Io`] where the file cannot be
     /// opened once more.
     pub fn outbox(&self) -> Result<Outbox, StoreError> {
-        match &self.writer.place {
+        match &self.place {
             Place::Memory(_) => Err(StoreError::InMemory),
             place @ Place::File(_) => {
-                Ok(Outbox::new(place.read_write()?, self.limits.clone(), self.writer.lock()))
+                let lock = self.writer.as_ref().and_then(Writer::lock);
+                Ok(Outbox::new(place.read_write()?, self.limits.clone(), lock))
             }
         }
     }
 
     /// Whether what is committed outlives the process.
     pub fn is_durable(&self) -> bool {
-        matches!(self.writer.place, Place::File(_))
+        matches!(self.place, Place::File(_))
     }
 
     /// How the store is doing. What cannot be measured counts as 0.
@@ -181,11 +192,11 @@ impl Store {
             path.and_then(|path| std::fs::metadata(path).ok()).map_or(0, |found| found.len())
         };
         Health {
-            path: self.writer.place.path(),
+            path: self.place.path(),
             last_error: self.last_error.clone(),
             failures: self.failures,
-            file_bytes: size(self.writer.place.path()),
-            wal_bytes: size(self.writer.place.beside("-wal")),
+            file_bytes: size(self.place.path()),
+            wal_bytes: size(self.place.beside("-wal")),
             outbox: self.reader.outbox_size().unwrap_or_default(),
             notices_refused: self.notices_refused,
         }

@@ -1,7 +1,10 @@
 //! Looking things up. Each call is one statement, so that each sees one moment.
 
+use std::cell::OnceCell;
+
 use rusqlite::{Connection, OptionalExtension as _, Params};
 
+use super::connection::Place;
 use super::error::StoreError;
 use super::outbox::{OutboxSize, size};
 use super::rows::{Candidate, Decision, FromRow, IdempotencyKey, Latch, Roles, Rollout, int};
@@ -12,7 +15,8 @@ const PAGE: u32 = 1_000;
 /// A connection that only reads. `Send`, not `Sync`.
 #[derive(Debug)]
 pub struct Reader {
-    connection: Connection,
+    place: Place,
+    connection: OnceCell<Connection>,
 }
 
 /// Which rollouts to list.
@@ -28,8 +32,21 @@ pub struct Page<'a> {
 }
 
 impl Reader {
-    pub(super) fn new(connection: Connection) -> Self {
-        Self { connection }
+    /// A reader of the store at `place`, connected as soon as there is anything to read: a store in
+    /// memory is empty until its first commit.
+    pub(super) fn new(place: Place) -> Self {
+        Self { place, connection: OnceCell::new() }
+    }
+
+    /// Its connection, made by the first call that finds the store begun.
+    ///
+    /// # Errors
+    /// Where the file cannot be opened once more.
+    pub(super) fn connection(&self) -> Result<Option<&Connection>, StoreError> {
+        if self.connection.get().is_none() && self.place.has_begun() {
+            let _ = self.connection.set(self.place.read_only()?);
+        }
+        Ok(self.connection.get())
     }
 
     /// The rollout with this id.
@@ -145,22 +162,23 @@ impl Reader {
     /// # Errors
     /// As [`Reader::rollout`].
     pub fn outbox_size(&self) -> Result<OutboxSize, StoreError> {
-        size(&self.connection)
-    }
-
-    #[cfg(test)]
-    pub(super) fn connection(&self) -> &Connection {
-        &self.connection
+        self.connection()?.map_or_else(|| Ok(OutboxSize::default()), size)
     }
 
     fn first<T: FromRow>(&self, rest: &str, values: impl Params) -> Result<Option<T>, StoreError> {
+        let Some(connection) = self.connection()? else {
+            return Ok(None);
+        };
         let sql = format!("SELECT {} {rest}", T::COLUMNS);
-        Ok(self.connection.query_row(&sql, values, T::from_row).optional()?)
+        Ok(connection.query_row(&sql, values, T::from_row).optional()?)
     }
 
     fn all<T: FromRow>(&self, rest: &str, values: impl Params) -> Result<Vec<T>, StoreError> {
+        let Some(connection) = self.connection()? else {
+            return Ok(Vec::new());
+        };
         let sql = format!("SELECT {} {rest}", T::COLUMNS);
-        let mut statement = self.connection.prepare(&sql)?;
+        let mut statement = connection.prepare(&sql)?;
         let found = statement.query_map(values, T::from_row)?.collect::<Result<_, _>>()?;
         Ok(found)
     }

@@ -32,6 +32,11 @@ impl Folder {
     }
 }
 
+/// The connection that writes.
+pub(super) fn writing(store: &Store) -> &rusqlite::Connection {
+    &store.writer.as_ref().unwrap().connection
+}
+
 pub(super) fn rollout(id: &str, model: &str, created_ms: u64, terminal: bool) -> Rollout {
     Rollout {
         id: id.to_owned(),
@@ -150,7 +155,7 @@ fn a_commit_is_applied_whole_or_not_at_all() {
 
 #[test]
 fn a_reader_on_another_thread_sees_every_commit_whole() {
-    for mut store in [Folder::new().open(), Store::in_memory().unwrap()] {
+    for mut store in [Folder::new().open(), Store::in_memory()] {
         if !store.is_durable() {
             // In memory a reader may see a commit that is under way; that it reads at all is what counts.
             store.commit(&[Write::Roles(roles("a", "1"))]).unwrap();
@@ -186,8 +191,10 @@ fn a_reader_on_another_thread_sees_every_commit_whole() {
 fn a_reader_cannot_write() {
     let folder = Folder::new();
     let store = folder.open();
-    for reader in [store.reader().unwrap(), Store::in_memory().unwrap().reader().unwrap()] {
-        let refused = reader.connection().execute("DELETE FROM latches", []).unwrap_err();
+    let mut memory = Store::in_memory();
+    memory.commit(&[]).unwrap();
+    for reader in [store.reader().unwrap(), memory.reader().unwrap()] {
+        let refused = reader.connection().unwrap().unwrap().execute("DELETE FROM latches", []).unwrap_err();
         assert_eq!(StoreError::from(refused).reason(), "io");
     }
 }
@@ -203,7 +210,7 @@ fn commits_wait_for_the_disk() {
             })
             .unwrap()
     };
-    for connection in [&store.writer.connection, store.outbox().unwrap().connection()] {
+    for connection in [writing(&store), store.outbox().unwrap().connection()] {
         assert_eq!(pragma(connection, "synchronous"), "2", "FULL");
         assert_eq!(pragma(connection, "journal_mode"), "wal");
         assert_eq!(pragma(connection, "foreign_keys"), "1");
@@ -212,14 +219,26 @@ fn commits_wait_for_the_disk() {
 
 #[test]
 fn a_store_in_memory_takes_the_same_calls_and_is_alone() {
-    let mut store = Store::in_memory().unwrap();
-    let other = Store::in_memory().unwrap();
+    let mut store = Store::in_memory();
+    let other = Store::in_memory();
     store.commit(&[Write::Latch(latch("iris", "d")), Write::Notice(notice("n", "ops"))]).unwrap();
     assert_eq!(store.read().latches(None).unwrap().len(), 1);
     assert_eq!(other.read().latches(None).unwrap().len(), 0);
     assert!(!store.is_durable());
     assert_eq!(store.outbox().unwrap_err(), StoreError::InMemory);
     assert_eq!(store.health().outbox.notices, 1);
+}
+
+#[test]
+fn a_store_in_memory_costs_nothing_before_its_first_commit_and_its_readers_see_that_one() {
+    let mut store = Store::in_memory();
+    let reader = store.reader().unwrap();
+    assert_eq!(reader.latches(None).unwrap(), []);
+    assert_eq!(reader.rollout("r").unwrap(), None);
+    assert_eq!(store.health().outbox, OutboxSize::default());
+    assert!(store.writer.is_none(), "nothing was opened to be read");
+    store.commit(&[Write::Latch(latch("iris", "d"))]).unwrap();
+    assert_eq!(reader.latches(None).unwrap().len(), 1);
 }
 
 #[test]

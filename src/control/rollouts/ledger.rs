@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn what_is_awaited_is_durable_when_its_caller_is_told() {
-        let store = Store::in_memory().unwrap();
+        let store = Store::in_memory();
         let reader = store.reader().unwrap();
         let ledger = Ledger::start(store).unwrap();
         let (say, told) = channel();
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn what_the_store_refuses_for_good_is_told_and_the_rest_goes_on() {
-        let store = Store::in_memory().unwrap();
+        let store = Store::in_memory();
         let ledger = Ledger::start(store).unwrap();
         let (say, told) = channel();
         for terminal in [true, false, true] {
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn dropping_the_ledger_writes_what_waits() {
-        let store = Store::in_memory().unwrap();
+        let store = Store::in_memory();
         let reader = store.reader().unwrap();
         let ledger = Ledger::start(store).unwrap();
         (0..500).for_each(|n| ledger.write(vec![rollout(&format!("r{n}"), false)], true, |_| ()));

@@ -33,7 +33,7 @@ pub(super) struct Opened {
 /// Where not even a store in memory can be had.
 pub(super) fn open(path: Option<&Path>) -> Result<Opened, StoreError> {
     let Some(path) = path else {
-        return Ok(Opened { store: Store::in_memory()?, recovered: Vec::new(), refused: None });
+        return Ok(Opened { store: Store::in_memory(), recovered: Vec::new(), refused: None });
     };
     let limits = Limits { json_bytes: JSON_BYTES, ..Limits::default() };
     match Store::open_with(path, limits) {
@@ -44,7 +44,7 @@ pub(super) fn open(path: Option<&Path>) -> Result<Opened, StoreError> {
         Err(error) => {
             let refused = format!("{}: {error}", path.display());
             tracing::error!(store = %path.display(), %error, "the store cannot be opened: rollouts are kept in memory only, and none is started");
-            Ok(Opened { store: Store::in_memory()?, recovered: Vec::new(), refused: Some(refused) })
+            Ok(Opened { store: Store::in_memory(), recovered: Vec::new(), refused: Some(refused) })
         }
     }
 }

@@ -77,6 +77,22 @@ fn an_emptied_file_whose_log_is_left_is_not_taken_for_a_new_one() {
 }
 
 #[test]
+fn a_store_that_another_process_is_about_to_leave_is_waited_for() {
+    let folder = Folder::new();
+    let held = folder.open();
+    let begun = std::sync::Barrier::new(2);
+    std::thread::scope(|scope| {
+        let next = scope.spawn(|| {
+            begun.wait();
+            Store::open(&folder.path()).map(drop)
+        });
+        begun.wait();
+        drop(held);
+        assert_eq!(next.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
 fn an_empty_file_is_a_new_store() {
     let folder = Folder::new();
     fs::write(folder.path(), b"").unwrap();
@@ -169,7 +185,7 @@ fn a_store_at_its_own_limit_says_so_and_goes_on_when_there_is_room() {
     let tiny = Limits { rollouts: 10, ..limits };
     drop(store);
     store = folder.open_with(tiny);
-    store.writer.connection.execute("DELETE FROM rollouts WHERE created_ms < 20", []).unwrap();
+    writing(&store).execute("DELETE FROM rollouts WHERE created_ms < 20", []).unwrap();
     store.commit(&[Write::Rollout(rollout("after", "x", 99_999, true))]).unwrap();
     assert_eq!(store.health().last_error, None);
 }
@@ -233,5 +249,5 @@ fn a_disk_that_is_full_from_the_start_is_reported_and_memory_serves() {
     let _ = fs::write(disk.0.path().join("ballast"), vec![0; 2 * 1024 * 1024]);
     let error = Store::open(&disk.0.path().join("state.db")).unwrap_err();
     assert_eq!(error.reason(), "full", "{error}");
-    Store::in_memory().unwrap().commit(&[Write::Latch(latch("x", "d"))]).unwrap();
+    Store::in_memory().commit(&[Write::Latch(latch("x", "d"))]).unwrap();
 }

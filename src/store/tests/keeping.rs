@@ -85,7 +85,7 @@ fn decisions_are_final() {
     assert_eq!(again, Ok(Committed::default()), "the same one again is a repeated commit");
     let other = Decision { record: "{}".to_owned(), ..decision("r", 0) };
     assert_eq!(store.commit(&[Write::Decision(other)]).unwrap_err().reason(), "conflict");
-    let rewritten = store.writer.connection.execute("UPDATE decisions SET record = '{}'", []);
+    let rewritten = writing(&store).execute("UPDATE decisions SET record = '{}'", []);
     assert!(rewritten.is_err(), "not even by other SQL");
     assert_eq!(store.read().decisions("r", None, 0), Ok(vec![decision("r", 0)]));
 }
