@@ -18,10 +18,12 @@ use crate::inference::tensor::Tensor;
 use super::abort::Abort;
 use super::error::EngineError;
 use super::queue::{Job, Queue, Runner, panic_message};
+use super::repository::Repository;
 use super::runtime::{self, RuntimeSource};
 use super::session;
 use super::signature::Signature;
 use super::spec::EngineSpec;
+use super::statistics::{Recorder, Statistics};
 
 /// Waiting inputs may take this many times the largest body.
 const QUEUED_BODIES: usize = 4;
@@ -44,6 +46,7 @@ pub enum State {
 pub struct Engine {
     spec: EngineSpec,
     shared: Arc<Shared>,
+    repository: Repository,
 }
 
 impl std::fmt::Debug for Engine {
@@ -57,6 +60,7 @@ struct Shared {
     loaded: Notify,
     queue: Queue,
     abort: Abort,
+    recorder: Recorder,
 }
 
 /// What makes the sessions: one call per instance, on the thread that will own it.
@@ -83,6 +87,7 @@ impl Engine {
             loaded: Notify::new(),
             queue: Queue::new(spec.max_queue, max_bytes),
             abort: Abort::default(),
+            recorder: Recorder::default(),
         });
         let loading = (spec.clone(), Arc::clone(&shared));
         let spawned = std::thread::Builder::new().name("onnx-load".to_owned()).spawn(move || {
@@ -93,7 +98,7 @@ impl Engine {
         if let Err(error) = spawned {
             shared.settle(&spec, Err(format!("no thread for loading: {error}")));
         }
-        Self { spec, shared }
+        Self { spec, shared, repository: Repository::default() }
     }
 
     /// What it was started with.
@@ -125,6 +130,21 @@ impl Engine {
     /// How many requests wait for a session now.
     pub fn waiting(&self) -> usize {
         self.shared.queue.waiting()
+    }
+
+    /// What it has done since it was started.
+    pub fn statistics(&self) -> Statistics {
+        self.shared.recorder.snapshot(self.shared.queue.waiting())
+    }
+
+    /// Counts the writing of an answer, which the protocols do.
+    pub fn encoded(&self, took: std::time::Duration) {
+        self.shared.recorder.encoded(took);
+    }
+
+    /// The repository that this engine's process serves: its index, and its commands.
+    pub fn repository(&self) -> &Repository {
+        &self.repository
     }
 
     /// Waits until loading is over, one way or the other.

@@ -11,10 +11,12 @@ mod engine;
 mod error;
 pub mod http;
 mod queue;
+pub mod repository;
 mod runtime;
 mod session;
 mod signature;
 mod spec;
+pub mod statistics;
 #[cfg(test)]
 mod testing;
 
@@ -22,4 +24,4 @@ pub use engine::{Engine, State};
 pub use error::EngineError;
 pub use runtime::{Origin, Runtime, RuntimeError, RuntimeSource, load as load_runtime};
 pub use signature::{Dim, InvalidInput, Signature, SignatureError, Slot};
-pub use spec::EngineSpec;
+pub use spec::{EngineSpec, Optimization, Provider};
