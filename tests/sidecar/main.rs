@@ -26,6 +26,7 @@ mod grpc_wire;
 mod headers;
 mod in_process;
 mod in_process_failures;
+mod in_process_grpc;
 mod metrics;
 mod mirror;
 mod mirror_budget;
