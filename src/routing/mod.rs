@@ -9,6 +9,7 @@ pub mod inputs;
 pub mod local;
 pub mod matcher;
 pub mod overlay;
+pub mod repository;
 pub mod scores;
 pub mod spec;
 pub mod table;

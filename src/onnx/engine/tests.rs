@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::inference::tensor::{Dtype, TensorData};
 use crate::inference::v2_json;
+use crate::onnx::lane::Runner;
 use crate::onnx::signature::{Dim, Slot};
 use crate::onnx::testing;
 
@@ -19,7 +20,7 @@ struct Gated {
 }
 
 impl Runner for Gated {
-    fn run(&mut self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EngineError> {
+    fn run(&mut self, inputs: Vec<Tensor>, _: &mut Took) -> Result<Vec<Tensor>, EngineError> {
         let TensorData::Fp32(values) = inputs[0].data() else { panic!("not a number") };
         assert!(values[0] >= 0.0, "a negative row");
         self.started.send(values[0]).unwrap();
@@ -40,7 +41,7 @@ fn signature() -> Signature {
 }
 
 fn spec() -> EngineSpec {
-    EngineSpec::new("/models".into(), "m".into(), 1)
+    EngineSpec { inline_below: Duration::ZERO, ..EngineSpec::new("/models".into(), "m".into(), 1) }
 }
 
 async fn gated(spec: EngineSpec) -> Gate {
@@ -148,7 +149,7 @@ async fn waiting_inputs_are_bounded_in_bytes_too() {
 async fn two_instances_run_two_requests_at_the_same_time() {
     struct Meeting(Arc<Barrier>);
     impl Runner for Meeting {
-        fn run(&mut self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EngineError> {
+        fn run(&mut self, inputs: Vec<Tensor>, _: &mut Took) -> Result<Vec<Tensor>, EngineError> {
             self.0.wait();
             Ok(inputs)
         }
@@ -191,7 +192,7 @@ async fn dropping_an_engine_ends_its_thread_and_does_not_wait_for_a_run() {
 
 #[tokio::test]
 async fn a_load_that_fails_or_panics_ends_in_a_reason() {
-    let reason = |load: Arc<Load>| async {
+    let reason = |load: Arc<dyn Source>| async {
         let engine = Engine::start_with(spec(), load);
         engine.wait_loaded().await;
         assert!(matches!(engine.infer(row(1.0), None).await, Err(EngineError::Unavailable(_))));
