@@ -15,7 +15,7 @@ use std::time::Instant;
 use super::board::{ChangeError, Switchboard};
 use super::rollouts::Rollouts;
 use super::rollouts::spec::RolloutSpec;
-use crate::base::{Fault, FaultKind, ModelName, VersionName};
+use crate::base::{Fault, FaultKind, ModelName, Role, VersionName};
 use crate::onnx::repository::scan::Stamp;
 use crate::onnx::repository::{Command, Entry, EntryState, Index, What};
 use crate::onnx::{Engine, EngineSpec, Fleet, State};
@@ -58,6 +58,8 @@ struct Kept {
     unloaded: BTreeSet<ModelName>,
     /// Previous stable versions, and until when they stay.
     previous: BTreeMap<(ModelName, u64), Instant>,
+    /// The table after which rollouts were last told of candidates.
+    told_at: u64,
     /// What the folders looked like at the last look: a version is taken once it looks the same twice.
     seen: BTreeMap<ModelName, Found>,
 }
@@ -177,12 +179,30 @@ impl Keeper {
         }
         match self.bring(&declared, false) {
             Ok(true) => Looked::Changed,
-            Ok(false) => Looked::Same,
+            Ok(false) => {
+                self.remind(&declared);
+                Looked::Same
+            }
             Err(error) => {
                 tracing::error!(%error, "the versions in the model folders cannot be served");
                 Looked::Same
             }
         }
+    }
+
+    /// Tells rollouts of their candidates again: one that came while another was tried waits for the end
+    /// of that.
+    fn remind(&self, declared: &Declared) {
+        let generation = self.board.table().generation;
+        let is_busy = |model: &ModelName| {
+            self.board.overlay(model.as_str()).is_some_and(|overlay| !overlay.versions.is_empty())
+        };
+        let told_at = self.state().told_at;
+        if told_at == generation || declared.rollouts.iter().any(|rollout| is_busy(&rollout.model)) {
+            return;
+        }
+        self.state().told_at = generation;
+        self.rollouts.declare(self.plan(declared).rollouts, &declared.hash);
     }
 
     /// Carries a client's command out and answers it.
@@ -297,7 +317,8 @@ impl Keeper {
                 .map(|((_, number), _)| *number)
                 .collect();
             let next = repository.stable_of(&found, held);
-            if let Some(old) = held.filter(|old| next != Some(*old) && found.contains_key(old))
+            let before = stable_before(&state.applied, &model.name);
+            if let Some(old) = before.filter(|old| next != Some(*old) && found.contains_key(old))
                 && !repository.keep_previous.is_zero()
             {
                 kept.push(old);
@@ -419,6 +440,16 @@ fn served(applied: &[ModelSpec], name: &ModelName) -> Found {
     stamps.collect()
 }
 
+/// The number of the version that was stable when the folders were last taken up.
+fn stable_before(applied: &[ModelSpec], name: &ModelName) -> Option<u64> {
+    let model = applied.iter().find(|model| model.name == *name)?;
+    let stable = model.versions.iter().find(|version| version.role == Role::Stable)?;
+    match &stable.backend {
+        BackendSpec::Onnx(engine) => engine.stamp.map(|_| engine.version),
+        BackendSpec::Upstream(_) => None,
+    }
+}
+
 /// The number of the stable version on the table, where it is one of this folder.
 fn stable_now(table: &RoutingTable, name: &ModelName, repository: &RepositorySpec) -> Option<u64> {
     let model = table.model(name.as_str())?;
@@ -451,3 +482,6 @@ fn wait(engine: &Engine) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

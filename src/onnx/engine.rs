@@ -228,6 +228,9 @@ impl Engine {
     ) -> Result<Vec<Tensor>, EngineError> {
         let arrived = StdInstant::now();
         let outcome = self.answer(inputs, deadline, arrived).await;
+        if matches!(outcome, Err(EngineError::DeadlineExceeded)) {
+            self.shared.recorder.expired();
+        }
         self.shared.recorder.ended(outcome.is_ok(), arrived.elapsed());
         outcome
     }
@@ -239,6 +242,9 @@ impl Engine {
         arrived: StdInstant,
     ) -> Result<Vec<Tensor>, EngineError> {
         let ready = self.ready()?;
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(EngineError::DeadlineExceeded);
+        }
         let inputs = ready.signature.check(inputs)?;
         let disagreement = ready.signature.disagreement(&inputs);
         let outcome = match self.run_inline(ready, inputs) {

@@ -56,7 +56,6 @@ impl Owner<'_> {
         while let Some(mut jobs) = self.queue.pop(self.sharing.gather(), self.recorder) {
             let now = Instant::now();
             for late in jobs.extract_if(.., |job| job.deadline.is_some_and(|deadline| deadline <= now)) {
-                self.recorder.expired();
                 let _ = late.answer.send(Err(EngineError::DeadlineExceeded));
             }
             let taken = StdInstant::now();

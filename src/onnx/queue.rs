@@ -168,6 +168,9 @@ impl Queue {
 
     fn with_company(&self, mut state: MutexGuard<'_, State>, first: Job, how: Gather) -> Vec<Job> {
         let until = first.arrived + how.delay;
+        // Who is in a hurry is not kept.
+        let is_late = first.deadline.is_some_and(|deadline| deadline.into_std() <= until);
+        let until = if is_late { first.arrived } else { until };
         let joins = first.rows.is_some();
         let mut taken = vec![first];
         if joins && how.max_rows > 1 {

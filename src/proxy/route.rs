@@ -14,6 +14,7 @@ use crate::inference::peek::{Need, Peek, Peeked};
 use crate::routing::local::{LocalModel, LocalTable};
 use crate::routing::matcher::{Found, Matcher, Named};
 use crate::routing::spec::SegmentSpec;
+use crate::routing::table::{Backend, Model, Version};
 use crate::split::{self, KeySource};
 use crate::wire::body::{Inbound, Source};
 use crate::wire::hygiene;
@@ -86,7 +87,8 @@ impl Drawn {
 /// The arm that a request gets. Time spent waiting for the client is added to `waited`.
 ///
 /// # Errors
-/// `UnknownVersion` for a pin on a version that is not there; whatever reading ahead ran into.
+/// `UnknownVersion` for a pin on a version that is not there, `NoRoute` for a path to one; whatever
+/// reading ahead ran into.
 pub(super) async fn arm(
     model: &LocalModel,
     head: &request::Parts,
@@ -98,6 +100,9 @@ pub(super) async fn arm(
 ) -> Result<Drawn, Fault> {
     if let Some(pin) = pin {
         return pinned(model, pin).map(Drawn::without_coin);
+    }
+    if let Some(arm) = addressed(&model.model, head.uri.path())? {
+        return Ok(Drawn::without_coin(arm));
     }
     let layout = &model.model.layout;
     if !inference {
@@ -175,6 +180,41 @@ pub(super) fn is_inference(path: &str) -> bool {
         }
         Api::Grpc(method) => matches!(method, GrpcMethod::ModelInfer | GrpcMethod::ModelStreamInfer),
         Api::OpenAi(_) | Api::Other => true,
+    }
+}
+
+/// The version in process that a path addresses by the number of its folder, or by its name:
+/// `/v2/models/{model}/versions/{version}`. Versions at model servers are theirs to tell apart.
+fn addressed(model: &Model, path: &str) -> Result<Option<usize>, Fault> {
+    let engine = |version: &Version| match &version.backend {
+        Backend::Onnx(engine) => Some(engine.spec().version),
+        Backend::Upstream(_) => None,
+    };
+    if !model.versions.iter().any(|version| engine(version).is_some()) {
+        return Ok(None);
+    }
+    let Some(wanted) = path::parse(path).version().and_then(Segment::decode) else { return Ok(None) };
+    let by_name = model.versions.iter().position(|v| engine(v).is_some() && v.spec.name.as_str() == wanted);
+    if by_name.is_some() {
+        return Ok(by_name);
+    }
+    let number: Option<u64> = wanted.parse().ok();
+    let mut same = (0..).zip(&model.versions).filter(|(_, v)| number.is_some() && engine(v) == number);
+    match (same.next(), same.next()) {
+        (Some((arm, _)), None) => Ok(Some(arm)),
+        (None, _) if model.versions.iter().all(|version| engine(version).is_some()) => {
+            let known: Vec<_> =
+                model.versions.iter().filter_map(|v| engine(v).map(|n| n.to_string())).collect();
+            let detail = format!(
+                "model {} has no version {:?}; its versions are {}",
+                model.spec.name,
+                shorten(&wanted),
+                known.join(", ")
+            );
+            Err(Fault::new(FaultKind::NoRoute, detail))
+        }
+        // Folders of two models with one number: the split decides, as it does without a number.
+        _ => Ok(None),
     }
 }
 
