@@ -6,14 +6,27 @@
 //! `queue` stands between callers and sessions.
 
 mod abort;
+mod batch;
 mod choice;
 mod describe;
 mod engine;
 mod error;
 mod family;
+mod files;
+mod fleet;
+mod golden;
+mod graph_file;
 pub mod grpc;
 pub mod http;
+mod inspect;
+mod lane;
+mod load;
+mod memory;
+mod metadata;
+mod owner;
+mod pace;
 mod queue;
+mod rehearse;
 pub mod repository;
 mod runtime;
 mod session;
@@ -27,6 +40,9 @@ pub use describe::version_statistics;
 pub use engine::{Engine, State};
 pub use error::EngineError;
 pub use family::Family;
+pub use fleet::{Fleet, Loads};
+pub use inspect::Facts;
+pub use metadata::{Evaluation, Metadata};
 pub use runtime::{Origin, Runtime, RuntimeError, RuntimeSource, load as load_runtime};
 pub use signature::{Dim, InvalidInput, Signature, SignatureError, Slot};
 pub use spec::{EngineSpec, Optimization, Provider};

@@ -247,6 +247,20 @@ impl Signature {
         self.inputs.iter().map(zeros).collect()
     }
 
+    /// Whether requests may share a run: the first dimension of every input and output is free, and is
+    /// one and the same where the graph names those of its inputs.
+    pub(super) fn is_batchable(&self) -> bool {
+        let first = |slot: &Slot| match slot.dims.first() {
+            Some(Dim::Any(symbol)) => Some(symbol.clone()),
+            _ => None,
+        };
+        let free = |slots: &[Slot]| slots.iter().map(first).collect::<Option<Vec<_>>>();
+        let (Some(inputs), Some(_)) = (free(&self.inputs), free(&self.outputs)) else { return false };
+        let mut named = inputs.iter().filter(|symbol| !symbol.is_empty());
+        let one = named.next();
+        self.hidden.is_empty() && !inputs.is_empty() && named.all(|symbol| Some(symbol) == one)
+    }
+
     /// Whether zeros of length 1 are certainly a request that the graph must answer: every
     /// dimension is fixed, or is the first and called a batch. Any other free length may be one for
     /// which 1 is too short (a window of audio, an image).
@@ -343,6 +357,21 @@ mod tests {
             "input \"a\": expected one row at least, found none (shape [0, 2])"
         );
         assert!(line(vec![a(&[1, 2]), s("x\0")]).contains("value 0 holds a NUL"));
+    }
+
+    #[test]
+    fn requests_share_runs_only_where_all_first_dimensions_are_free_and_one() {
+        let outputs = |dims: &[i64]| vec![slot("y", Dtype::Fp32, dims)];
+        let free = Signature { outputs: outputs(&[-1, 3]), ..signature() };
+        assert!(free.is_batchable());
+        assert!(!Signature { outputs: outputs(&[1, 3]), ..signature() }.is_batchable());
+        assert!(!Signature { outputs: outputs(&[]), ..signature() }.is_batchable());
+        assert!(!Signature { hidden: vec!["z".into()], ..free.clone() }.is_batchable());
+        let mut other = free.clone();
+        other.inputs[1].dims = vec![Dim::Any("boxes".into())];
+        assert!(!other.is_batchable());
+        other.inputs[1].dims = vec![Dim::Any(String::new())];
+        assert!(other.is_batchable());
     }
 
     #[test]

@@ -50,9 +50,10 @@ pub struct Statistics {
     pub waiting: usize,
     /// Requests refused because the queue was full.
     pub rejected: u64,
-    /// Requests whose deadline passed before they ran.
+    /// Requests whose deadline passed before they were answered.
     pub expired: u64,
-    /// Requests whose caller left before they ran.
+    /// Requests that left the queue without a run, because their caller had gone or their deadline had
+    /// passed.
     pub abandoned: u64,
     /// Runs on the caller's own thread.
     pub inline: u64,

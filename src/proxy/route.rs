@@ -119,7 +119,7 @@ pub(super) async fn arm(
     keyed(&sticky.source, model, head, client, source, waited, draw).await
 }
 
-/// What the request's own names leave open, where the model's versions are all in this process.
+/// What the request's own names leave open, where versions of the model are in this process.
 async fn addressed(
     model: &LocalModel,
     head: &request::Parts,
@@ -127,7 +127,7 @@ async fn addressed(
     waited: &mut Duration,
 ) -> Result<Addressed, Fault> {
     let spec = &model.model.spec;
-    if model.model.family.is_none() {
+    if !model.model.has_engine() {
         return Ok(Addressed::Any);
     }
     match path::parse(head.uri.path()) {
@@ -140,7 +140,7 @@ async fn addressed(
             }
         }
         // With one version there is nothing to choose; it judges the name itself.
-        Api::Grpc(method) if model.versions.len() > 1 => {
+        Api::Grpc(method) if model.model.family.is_some() && model.versions.len() > 1 => {
             let Some(field) = method.request_fields().and_then(|fields| fields.version) else {
                 return Ok(Addressed::Any);
             };

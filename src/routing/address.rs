@@ -1,10 +1,10 @@
-//! Which version a request addresses by name, where the model's versions are all in this process.
+//! Which version a request addresses by name, where versions of the model are in this process.
 //!
 //! A model server judges the names that it is sent, and so they pass. For models in process there is
 //! no such server: `/versions/3` means the version in the folder `3`, `/labels/canary` the version that
 //! is the canary now, and a model or version that is not there is 404.
 
-use super::table::{Model, Version};
+use super::table::{Backend, Model, Version};
 use crate::base::{Fault, FaultKind, Role, Weight};
 
 /// What a request's names leave open.
@@ -32,32 +32,39 @@ impl Model {
         }
     }
 
-    /// The version in process that a request names by its number.
+    /// Whether any of its versions is in this process.
+    pub fn has_engine(&self) -> bool {
+        self.versions.iter().any(|version| number(version).is_some())
+    }
+
+    /// The version in process that a request names by its number, or by its name.
     ///
     /// # Errors
-    /// `NoRoute` with the numbers there are.
-    pub fn at_version(&self, number: &str) -> Result<Addressed, Fault> {
-        let Some(family) = &self.family else { return Ok(Addressed::Any) };
-        let named: Vec<usize> = (0..self.versions.len())
-            .filter(|at| family.engines().get(*at).is_some_and(|e| e.spec().version.to_string() == number))
-            .filter(|at| self.versions.get(*at).is_some_and(|v| v.spec.role != Role::Retired))
-            .collect();
+    /// `NoRoute` with the numbers there are, where no version is a model server's.
+    pub fn at_version(&self, wanted: &str) -> Result<Addressed, Fault> {
+        let serves = |version: &Version| number(version).is_some() && version.spec.role != Role::Retired;
+        let here = || self.versions.iter().enumerate().filter(|(_, version)| serves(version));
+        if let Some((at, _)) = here().find(|(_, version)| version.spec.name.as_str() == wanted) {
+            return Ok(Addressed::Version(at));
+        }
+        let is_wanted =
+            |version: &Version| number(version).is_some_and(|number| number.to_string() == wanted);
+        let named: Vec<usize> = here().filter(|(_, version)| is_wanted(version)).map(|(at, _)| at).collect();
         let has_traffic = |version: &Version| version.spec.weight > Weight::ZERO;
         let all = self.versions.iter().enumerate().all(|(at, v)| !has_traffic(v) || named.contains(&at));
         match named.first() {
             Some(_) if all => Ok(Addressed::Any),
             Some(_) if named.contains(&self.stable) => Ok(Addressed::Version(self.stable)),
             Some(first) => Ok(Addressed::Version(*first)),
-            None => {
-                let known: Vec<_> = family.versions().iter().map(u64::to_string).collect();
-                let detail = format!(
-                    "model {} has no version {:?}, expected {}",
-                    self.spec.name,
-                    shorten(number),
-                    known.join(", ")
-                );
-                Err(Fault::new(FaultKind::NoRoute, detail))
-            }
+            None => match &self.family {
+                None => Ok(Addressed::Any),
+                Some(family) => {
+                    let known: Vec<_> = family.versions().iter().map(u64::to_string).collect();
+                    let (model, wanted, known) = (&self.spec.name, shorten(wanted), known.join(", "));
+                    let detail = format!("model {model} has no version {wanted:?}, expected {known}");
+                    Err(Fault::new(FaultKind::NoRoute, detail))
+                }
+            },
         }
     }
 
@@ -81,6 +88,14 @@ impl Model {
                 format!("model {} has no version with the label {:?}", self.spec.name, shorten(label));
             Fault::new(FaultKind::NoRoute, detail)
         })
+    }
+}
+
+/// The folder's number of a version in process.
+fn number(version: &Version) -> Option<u64> {
+    match &version.backend {
+        Backend::Onnx(engine) => Some(engine.spec().version),
+        Backend::Upstream(_) => None,
     }
 }
 

@@ -12,6 +12,7 @@ pub mod local;
 pub mod matcher;
 pub mod origin;
 pub mod overlay;
+pub mod repository;
 pub mod scores;
 pub mod spec;
 pub mod table;

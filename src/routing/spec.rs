@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use super::repository::RepositorySpec;
 use crate::base::{ModelName, Role, VersionName, Weight};
 use crate::divergence::CompareSpec;
 use crate::divergence::pairs::PairSpec;
@@ -21,8 +22,10 @@ pub struct ModelSpec {
     pub name: ModelName,
     /// Requests that are this model's; any one of them is enough. Never empty.
     pub matches: Vec<MatchSpec>,
-    /// Its versions, in the order of the configuration.
+    /// Its versions, in the order of the configuration, or by number where they come from a folder.
     pub versions: Vec<VersionSpec>,
+    /// The folder that its versions come from, where they are not written in the configuration.
+    pub repository: Option<RepositorySpec>,
     /// Stickiness; without it every request is a draw of its own.
     pub sticky: Option<StickySpec>,
     /// Copies of requests to shadows.
@@ -45,6 +48,15 @@ pub struct ModelSpec {
     pub compare: Arc<CompareSpec>,
     /// What is kept of pairs that differ.
     pub pairs: PairSpec,
+}
+
+impl ModelSpec {
+    /// The version of this name: one that is declared, or one that lies in the model's folder. Blocks
+    /// where it has to look there.
+    pub fn find(&self, name: &VersionName) -> Option<VersionSpec> {
+        let declared = self.versions.iter().find(|version| version.name == *name).cloned();
+        declared.or_else(|| self.repository.as_ref()?.lookup(name))
+    }
 }
 
 /// One way in which a request is a model's.

@@ -213,7 +213,9 @@ fn family(spec: &ModelSpec, versions: &[Arc<Version>]) -> Option<Family> {
         Named::Model(name) if *name != spec.name.as_str() => Some(name.clone()),
         _ => None,
     });
-    Some(Family::new(std::iter::once(spec.name.to_string()).chain(aliases), engines))
+    // A message is read behind its rewrite.
+    let rewritten = versions.iter().filter_map(|version| version.spec.rewrite.model.clone());
+    Some(Family::new(std::iter::once(spec.name.to_string()).chain(aliases).chain(rewritten), engines))
 }
 
 // === impl Model ===

@@ -31,6 +31,7 @@ mod metrics;
 mod mirror;
 mod mirror_budget;
 mod mirror_hostile;
+mod model_folders;
 mod rewriting;
 mod rollout_api;
 mod rollout_cli;

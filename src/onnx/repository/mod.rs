@@ -2,15 +2,15 @@
 //! and the commands that load and unload them.
 //!
 //! This is the handle. Who carries commands out stands two floors up (`control`), because loading a
-//! model changes the table; it hands an [`Outbox`](mpsc::Receiver) its [`Command`]s. `scan` looks at
+//! model changes the table; it receives the [`Command`]s. `scan` looks at
 //! folders, `policy` says which of the versions found are served.
 
 pub mod policy;
 pub mod scan;
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::base::{Fault, FaultKind};
@@ -79,35 +79,37 @@ pub enum What {
     Unload,
 }
 
+/// What says how things stand.
+type Look = dyn Fn() -> Index + Send + Sync;
+
 /// A handle to the repository. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone, Default)]
 pub struct Repository {
-    index: Arc<ArcSwap<Index>>,
+    look: Arc<OnceLock<Box<Look>>>,
     commands: Option<mpsc::Sender<Command>>,
 }
 
-impl Default for Repository {
-    /// An empty one that takes no commands.
-    fn default() -> Self {
-        Self { index: Arc::default(), commands: None }
+impl fmt::Debug for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Repository").field("takes_commands", &self.takes_commands()).finish()
     }
 }
 
 impl Repository {
-    /// A repository that takes commands, and where they arrive.
+    /// A repository that takes commands, and where they arrive. [`Repository::default`] takes none.
     pub fn commanded() -> (Self, mpsc::Receiver<Command>) {
         let (commands, arriving) = mpsc::channel(MAX_COMMANDS);
-        (Self { index: Arc::default(), commands: Some(commands) }, arriving)
+        (Self { look: Arc::default(), commands: Some(commands) }, arriving)
     }
 
-    /// The versions of now.
-    pub fn index(&self) -> Arc<Index> {
-        self.index.load_full()
+    /// The versions of now; empty before [`Repository::show`].
+    pub fn index(&self) -> Index {
+        self.look.get().map(|look| look()).unwrap_or_default()
     }
 
-    /// Replaces what [`Repository::index`] shows.
-    pub fn publish(&self, index: Index) {
-        self.index.store(Arc::new(index));
+    /// Says what [`Repository::index`] is to show. The first one to say it is heard.
+    pub fn show(&self, look: impl Fn() -> Index + Send + Sync + 'static) {
+        let _ = self.look.set(Box::new(look));
     }
 
     /// Whether clients may load and unload models.
