@@ -25,7 +25,7 @@ fn two_models() -> Sidecar {
   - name: logarithm
     match: [{{model: logarithm}}, {{model: ln}}]
     versions:
-      - {{name: only, onnx: {{repository: {fixtures}, model: logarithm, version: 1, maxBodyBytes: 100kB}}}}
+      - {{name: only, onnx: {{repository: {fixtures}, model: logarithm, version: 1, maxBodyBytes: 64Ki}}}}
 ",
         demo = models("config/demo/models"),
         fixtures = models("tests/fixtures/models"),
