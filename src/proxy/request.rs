@@ -65,7 +65,9 @@ pub async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Inbound>
 
     let table = worker.table();
     let inference = route::is_inference(head.uri.path());
-    if !inference && let Some(question) = local_answers::asked(&table, &head) {
+    if (!inference || asked.grpc)
+        && let Some(question) = local_answers::asked(&table, &head)
+    {
         return reply::local(Box::pin(local_answers::answer(worker, table, question, head, body)).await);
     }
     let mut waited = Duration::ZERO;

@@ -80,6 +80,12 @@ fn is_ours(fault: &Fault) -> bool {
     matches!(fault.kind, FaultKind::Overloaded | FaultKind::Unavailable | FaultKind::DeadlineExceeded)
 }
 
+/// What the client did wrong, and whose gRPC status says that a server failed: it is a fault, so that it
+/// is counted by its kind.
+fn is_refusal(fault: &Fault) -> bool {
+    matches!(fault.kind, FaultKind::PayloadTooLarge | FaultKind::NotImplemented)
+}
+
 /// The whole body, in one piece: as it came where it is one already.
 async fn whole(mut body: RequestBody, limit: usize) -> Result<Bytes, Failed> {
     let mut first = Bytes::new();
@@ -116,7 +122,7 @@ async fn call(
     let family = &version.family;
     let method = match path::parse(head.uri.path()) {
         Api::Grpc(method) if method != GrpcMethod::Other => method,
-        _ => return Ok(refused(&onnx::grpc::unknown_method())),
+        _ => return Err(Failed { fault: onnx::grpc::unknown_method(), unsent: None }),
     };
     if method == GrpcMethod::ModelStreamInfer {
         return ready(engine, body, async |body| {
@@ -131,12 +137,12 @@ async fn call(
             if method == GrpcMethod::ModelInfer { engine.spec().max_body_bytes } else { onnx::grpc::SMALL };
         let message = match only(Messages::new(&head.headers, limit), body).await {
             Ok(message) => message,
-            Err(Ended::Status(fault)) => return Ok(refused(&fault)),
-            Err(Ended::Broken(fault)) => return Err(Failed { fault, unsent: None }),
+            Err(Ended::Status(fault)) if !is_refusal(&fault) => return Ok(refused(&fault)),
+            Err(Ended::Status(fault) | Ended::Broken(fault)) => return Err(Failed { fault, unsent: None }),
         };
         match onnx::grpc::answer(engine, family.as_deref(), method, message).await {
             Ok(message) => Ok(answered(Origin::message(message))),
-            Err(fault) if is_ours(&fault) => Err(Failed { fault, unsent: None }),
+            Err(fault) if is_ours(&fault) || is_refusal(&fault) => Err(Failed { fault, unsent: None }),
             Err(fault) => Ok(refused(&fault)),
         }
     };

@@ -28,9 +28,11 @@ import shutil  # noqa: E402
 import subprocess  # noqa: E402
 import tempfile  # noqa: E402
 import warnings  # noqa: E402
+import zlib  # noqa: E402
 from collections import Counter  # noqa: E402
 
 import grpc  # noqa: E402
+import ml_dtypes  # noqa: E402
 import numpy as np  # noqa: E402
 import onnxruntime  # noqa: E402
 import tritonclient.grpc as tg  # noqa: E402
@@ -196,7 +198,8 @@ class Clients:
         c = self.http()
         for binary in (True, False):
             inputs, arrays = every_type(th, binary)
-            outputs = [th.InferRequestedOutput(name.replace("in_", "out_"), binary_data=binary) for name in arrays]
+            outputs = [th.InferRequestedOutput(name.replace("in_", "out_"), binary_data=binary or "16" in name)
+                       for name in arrays]
             result = c.infer("identity", inputs, outputs=outputs)
             for name, want in arrays.items():
                 same(result.as_numpy(name.replace("in_", "out_")), want, f"{name}, binary: {binary}")
@@ -249,7 +252,8 @@ class Clients:
         for _ in range(3):
             c.infer("cancer", [x])
         after = of(c.get_inference_statistics())
-        equal((after[0] - before[0], after[1] - before[1]), (12, 3), "rows and requests since")
+        # As Triton counts: without batching each request is one inference, whatever its rows.
+        equal((after[0] - before[0], after[1] - before[1]), (3, 3), "inferences and requests since")
         equal([s["version"] for s in c.get_inference_statistics("cancer", "3")["model_stats"]], ["3"], "versions")
         c.close()
 
@@ -348,7 +352,6 @@ class Clients:
             (lambda: c.infer("nobody", [wrong]), "StatusCode.NOT_FOUND", ""),
             (lambda: c.infer("cancer", [wrong], model_version="7"), "StatusCode.NOT_FOUND", "no version \"7\""),
             (lambda: c.get_model_metadata("pair", "7"), "StatusCode.NOT_FOUND", "no version \"7\""),
-            (lambda: c.infer("cancer", self.grpc_input(), timeout=1), "StatusCode.INVALID_ARGUMENT", "") if False else
             (lambda: c.get_trace_settings(), "StatusCode.UNIMPLEMENTED", ""),
         ]:
             try:
@@ -482,16 +485,14 @@ def every_type(client, binary=None):
             info = np.iinfo(kind)
             values = arrays[f"in_{datatype.lower()}"] = np.array([info.min, info.max, 1], dtype=kind)
         x = client.InferInput(f"in_{datatype.lower()}", list(values.shape), datatype)
-        x.set_data_from_numpy(values, **({} if binary is None else {"binary_data": binary and datatype != "FP16" or datatype == "FP16"}))
+        # tritonclient has no JSON form of the halves.
+        x.set_data_from_numpy(values, **({} if binary is None else {"binary_data": binary or datatype == "FP16"}))
         inputs.append(x)
-    brain = np.array([1.5, -2.0], dtype=np.float32)
+    brain = np.array([1.5, -2.0], dtype=ml_dtypes.bfloat16)
     x = client.InferInput("in_bf16", [2], "BF16")
     x.set_data_from_numpy(brain)
     arrays["in_bf16"] = brain
     inputs.append(x)
-    if binary is False:
-        # tritonclient has no JSON form of the halves: their answers stay binary.
-        arrays.pop("in_bf16"), arrays.pop("in_fp16")
     return inputs, arrays
 
 
@@ -529,6 +530,8 @@ class Case:
             session = onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
         except Exception:
             raise LeftOut("ONNX Runtime does not load it") from None
+        # Some names are longer than a model's may be.
+        self.served = self.name[:40] + f".{zlib.crc32(self.name.encode()):08x}"
         self.types = {}
         for value in [*session.get_inputs(), *session.get_outputs()]:
             if value.type not in OF_ORT:
@@ -572,7 +575,7 @@ class Case:
         for name, array in self.inputs.items():
             data = [str(v) for v in array.ravel()] if array.dtype == np.object_ else array.ravel().tolist()
             inputs.append({"name": name, "datatype": self.types[name], "shape": list(array.shape), "data": data})
-        code, answer = post(proxy, f"/v2/models/{self.name}/infer", json.dumps({"inputs": inputs}).encode())
+        code, answer = post(proxy, f"/v2/models/{self.served}/infer", json.dumps({"inputs": inputs}).encode())
         told = json.loads(answer)
         if not self.finite():
             assert code in (400, 500) and "NaN" in told["error"] and "binary" in told["error"], (code, told)
@@ -585,10 +588,10 @@ class Case:
         equal([o["name"] for o in told["outputs"]], self.outputs, "outputs")
 
     def over_binary(self, proxy, client):
-        self.check(client.infer(self.name, self.triton_inputs(th, True)))
+        self.check(client.infer(self.served, self.triton_inputs(th, True)))
 
     def over_grpc(self, proxy, client):
-        self.check(client.infer(self.name, self.triton_inputs(tg)))
+        self.check(client.infer(self.served, self.triton_inputs(tg)))
 
     def check(self, result):
         for name in self.outputs:
@@ -609,17 +612,17 @@ def operator_cases(everything):
         part = chosen[start:start + 200]
         with tempfile.TemporaryDirectory() as root:
             for case in part:
-                home = os.path.join(root, case.name, "1")
+                home = os.path.join(root, case.served, "1")
                 os.makedirs(home)
                 with open(os.path.join(home, "model.onnx"), "wb") as out:
                     out.write(case.model)
-            proxy = Switchback(config({case.name: [version("only", root, case.name, 1)] for case in part}))
+            proxy = Switchback(config({case.served: [version("only", root, case.served, 1)] for case in part}))
             try:
                 broken = all_ready(proxy)
                 http, rpc = th.InferenceServerClient(proxy.main), tg.InferenceServerClient(proxy.main)
                 for case in part:
-                    if case.name in broken:
-                        failed.append(f"{case.name}: {broken[case.name]['reason']}")
+                    if case.served in broken:
+                        failed.append(f"{case.name}: {broken[case.served]['reason']}")
                         continue
                     for how, ask in (("json", lambda: case.over_json(proxy)),
                                      ("binary", lambda: case.over_binary(proxy, http)),

@@ -21,9 +21,8 @@ with open(os.path.join(harness.ROOT, "config", "demo", "rows.jsonl")) as f:
 def request(binary):
     x = kserve.InferInput("features", list(ROWS.shape), "FP32")
     x.set_data_from_numpy(ROWS, binary_data=binary)
-    outputs = [kserve.protocol.infer_type.RequestedOutput(n) for n in ("label", "probabilities")]
-    for output in outputs:
-        output.binary_data = binary
+    outputs = [kserve.protocol.infer_type.RequestedOutput(n, {"binary_data": binary})
+               for n in ("label", "probabilities")]
     return kserve.InferRequest(model_name="cancer", request_id="k", infer_inputs=[x], request_outputs=outputs)
 
 

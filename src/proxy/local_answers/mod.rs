@@ -21,13 +21,16 @@ use crate::base::Role;
 use crate::inference::path::{self, Api, GrpcMethod, GrpcServer};
 use crate::inference::v2_grpc::about::ServerMetadata;
 use crate::inference::v2_grpc::triton::{ModelIndex, StatisticsAnswer};
+use crate::onnx::grpc::unknown_method;
 use crate::onnx::repository::Repository;
 use crate::onnx::{Engine, State, version_statistics};
+use crate::routing::in_process::refused;
 use crate::routing::local::LocalTable;
 use crate::routing::matcher::{Found, Named};
 use crate::routing::origin::Origin;
 use crate::routing::table::{Backend, Model};
 use crate::wire::body::Inbound;
+use crate::wire::grpc;
 
 /// A question that is ours to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub(super) enum Question {
     Call(GrpcServer),
     /// `ModelStatistics`, whose model may be none: all of them.
     Statistics,
+    /// A gRPC method that nobody has.
+    Nobodys,
 }
 
 /// What a request asks of the server as a whole, where that is ours to answer.
@@ -47,6 +52,11 @@ pub(super) fn asked(table: &LocalTable, head: &request::Parts) -> Option<Questio
         Api::Server => Question::Rest,
         Api::GrpcServer(call) => Question::Call(call),
         Api::Grpc(GrpcMethod::ModelStatistics) if all_in_process(table) => return Some(Question::Statistics),
+        Api::Grpc(GrpcMethod::Other) | Api::Other
+            if grpc::is_grpc(&head.headers) && all_in_process(table) =>
+        {
+            Question::Nobodys
+        }
         _ => return None,
     };
     let about_models = match question {
@@ -58,6 +68,7 @@ pub(super) fn asked(table: &LocalTable, head: &request::Parts) -> Option<Questio
             GrpcServer::RepositoryIndex | GrpcServer::RepositoryModelLoad | GrpcServer::RepositoryModelUnload
         ),
         Question::Statistics => true,
+        Question::Nobodys => false,
     };
     if about_models && engines(table).next().is_none() {
         return None;
@@ -85,6 +96,7 @@ pub(super) async fn answer(
         Question::Rest => rest::answer(&worker, &table, &head, body).await,
         Question::Call(call) => calls::answer(worker, &table, call, &head, body).await,
         Question::Statistics => calls::statistics(&table, &head, body).await,
+        Question::Nobodys => refused(&unknown_method()),
     }
 }
 
