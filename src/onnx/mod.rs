@@ -32,6 +32,7 @@ mod spec;
 pub mod statistics;
 #[cfg(test)]
 mod testing;
+mod works;
 
 pub use engine::{Engine, State};
 pub use error::EngineError;
