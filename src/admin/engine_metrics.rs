@@ -10,6 +10,8 @@ use super::sidecar::{EngineState, Sidecar};
 
 /// A count of one version.
 type Count = fn(&Statistics) -> u64;
+/// A time of one version.
+type Time = fn(&Statistics) -> Timed;
 
 pub(super) fn write(page: &mut Document, sidecar: &dyn Sidecar) {
     let engines = sidecar.engines();
@@ -27,7 +29,7 @@ pub(super) fn write(page: &mut Document, sidecar: &dyn Sidecar) {
         }
     });
     let mut phases = page.family(&catalog::ONNX_PHASES);
-    let timed: [(&str, fn(&Statistics) -> Timed); 5] = [
+    let timed: [(&str, Time); 5] = [
         ("queue", |s| s.queue),
         ("input", |s| s.compute_input),
         ("inference", |s| s.compute_infer),

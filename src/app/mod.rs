@@ -25,10 +25,10 @@ use crate::admin::AdminServer;
 use crate::base::{BindAddress, ModelName};
 use crate::config::{self, Config, ModelControl};
 use crate::control::board::Switchboard;
+use crate::control::repository::Keeper;
 use crate::control::rollouts::{self, Setup};
 use crate::mirror::compare::{self, Books};
 use crate::net::{self, DrainSignal, Listener};
-use crate::control::repository::Keeper;
 use crate::onnx::repository::Repository;
 use crate::onnx::{EngineSpec, Fleet, RuntimeSource};
 use crate::stats::Registry;
@@ -106,8 +106,7 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     let rollouts = Arc::new(rollouts);
     let keeper = Keeper::new(board.clone(), fleet, rollouts.clone(), declared(&config));
     let listening = addresses.clone();
-    let parts =
-        Parts { board, registry, rollouts, keeper: keeper.clone(), books, listeners: listening };
+    let parts = Parts { board, registry, rollouts, keeper: keeper.clone(), books, listeners: listening };
     // Before the workers, so that nothing has been served when its address is in use.
     let running = Arc::new(Running::new(path, &config, parts));
     let admin = AdminServer::start(&config.admin, running.clone())?;

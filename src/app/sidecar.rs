@@ -10,8 +10,8 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::candidate;
 use crate::admin::{
-    AdminError, ConfigState, EngineState, ListenerState, Live, MirrorState, ModelState, Readiness, Reloaded, Sidecar,
-    State, VersionState,
+    AdminError, ConfigState, EngineState, ListenerState, Live, MirrorState, ModelState, Readiness, Reloaded,
+    Sidecar, State, VersionState,
 };
 use crate::base::{BindAddress, ModelName, VersionName, Weight};
 use crate::config::{self, Config};
@@ -298,11 +298,7 @@ impl Sidecar for Running {
 
 /// What a configuration says of models.
 pub(super) fn declared(config: &Config) -> Declared {
-    Declared {
-        models: config.models.clone(),
-        rollouts: config.rollouts.clone(),
-        hash: config.hash.clone(),
-    }
+    Declared { models: config.models.clone(), rollouts: config.rollouts.clone(), hash: config.hash.clone() }
 }
 
 /// Which pairs may be kept, by model.

@@ -8,20 +8,23 @@
 //!
 //! Everything here blocks, for as long as loading takes.
 
+mod reading;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use self::reading::{engines, served, stable_before, stable_now, wait};
 use super::board::{ChangeError, Switchboard};
 use super::rollouts::Rollouts;
 use super::rollouts::spec::RolloutSpec;
-use crate::base::{Fault, FaultKind, ModelName, Role, VersionName};
+use crate::base::{Fault, FaultKind, ModelName, VersionName};
 use crate::onnx::repository::scan::Stamp;
 use crate::onnx::repository::{Command, Entry, EntryState, Index, What};
 use crate::onnx::{Engine, EngineSpec, Fleet, State};
-use crate::routing::repository::{Found, RepositorySpec};
-use crate::routing::spec::{BackendSpec, ModelSpec};
-use crate::routing::table::{Backend, RoutingTable};
+use crate::routing::repository::Found;
+use crate::routing::spec::{BackendSpec, ModelSpec, RepositorySpec};
+use crate::routing::table::Backend;
 
 /// Versions that are refused in one go at most.
 const MOST_REFUSED: usize = 1_000;
@@ -108,7 +111,10 @@ impl Keeper {
         let state = Mutex::new(Kept { declared, applied, ..Kept::default() });
         let keeper = Arc::new(Self { board, fleet, rollouts, state, changing: Mutex::new(()) });
         let look = Arc::downgrade(&keeper);
-        keeper.fleet.repository().show(move || look.upgrade().map(|keeper| keeper.index()).unwrap_or_default());
+        keeper
+            .fleet
+            .repository()
+            .show(move || look.upgrade().map(|keeper| keeper.index()).unwrap_or_default());
         keeper
     }
 
@@ -302,9 +308,13 @@ impl Keeper {
             let Some(repository) = model.repository.clone() else { continue };
             let mut found = folders.get(&model.name).cloned().unwrap_or_default();
             found.retain(|number, stamp| {
-                state.refused.get(&(model.name.clone(), *number)).is_none_or(|refused| refused.stamp != *stamp)
+                state
+                    .refused
+                    .get(&(model.name.clone(), *number))
+                    .is_none_or(|refused| refused.stamp != *stamp)
             });
-            let applied = state.applied.iter().find(|old| old.name == model.name && old.repository == model.repository);
+            let applied =
+                state.applied.iter().find(|old| old.name == model.name && old.repository == model.repository);
             if let (true, Some(applied)) = (found.is_empty(), applied) {
                 model.versions.clone_from(&applied.versions);
                 continue;
@@ -427,59 +437,6 @@ impl Keeper {
 
     fn state(&self) -> MutexGuard<'_, Kept> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The stamps of the versions that a model serves.
-fn served(applied: &[ModelSpec], name: &ModelName) -> Found {
-    let versions = applied.iter().filter(|model| model.name == *name).flat_map(|model| &model.versions);
-    let stamps = versions.filter_map(|version| match &version.backend {
-        BackendSpec::Onnx(engine) => Some((engine.version, engine.stamp?)),
-        BackendSpec::Upstream(_) => None,
-    });
-    stamps.collect()
-}
-
-/// The number of the version that was stable when the folders were last taken up.
-fn stable_before(applied: &[ModelSpec], name: &ModelName) -> Option<u64> {
-    let model = applied.iter().find(|model| model.name == *name)?;
-    let stable = model.versions.iter().find(|version| version.role == Role::Stable)?;
-    match &stable.backend {
-        BackendSpec::Onnx(engine) => engine.stamp.map(|_| engine.version),
-        BackendSpec::Upstream(_) => None,
-    }
-}
-
-/// The number of the stable version on the table, where it is one of this folder.
-fn stable_now(table: &RoutingTable, name: &ModelName, repository: &RepositorySpec) -> Option<u64> {
-    let model = table.model(name.as_str())?;
-    match &model.versions.get(model.stable)?.backend {
-        Backend::Onnx(engine) => {
-            let spec = engine.spec();
-            let same = spec.repository == repository.engine.repository && spec.model == repository.engine.model;
-            (same && spec.stamp.is_some()).then_some(spec.version)
-        }
-        Backend::Upstream(_) => None,
-    }
-}
-
-/// Every engine on the table.
-fn engines(table: &RoutingTable) -> Vec<Arc<Engine>> {
-    let versions = table.models.iter().flat_map(|model| &model.versions);
-    let engines = versions.filter_map(|version| match &version.backend {
-        Backend::Onnx(engine) => Some(engine.clone()),
-        Backend::Upstream(_) => None,
-    });
-    engines.collect()
-}
-
-/// Blocks until an engine is loaded, one way or the other.
-fn wait(engine: &Engine) {
-    if engine.state() == State::Loading {
-        // A runtime of one thread, for one future: cheap beside loading a model.
-        if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() {
-            runtime.block_on(engine.wait_loaded());
-        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! signature on the caller's thread. A small one is run right there when a session is free; any
 //! other is queued, and run by an owner (`owner`), with others where the model allows it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant as StdInstant};
 
@@ -14,18 +14,18 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::inference::tensor::Tensor;
 
-use super::abort::Abort;
 use super::batch;
 use super::error::EngineError;
 use super::inspect::Facts;
 use super::load::{self, Files, Ready, Source};
-use super::pace::{self, Pace};
-use super::queue::{Job, Queue};
+use super::pace;
+use super::queue::Job;
 use super::repository::Repository;
 use super::runtime::RuntimeSource;
 use super::signature::Signature;
 use super::spec::EngineSpec;
-use super::statistics::{Recorder, Statistics, Took};
+use super::statistics::{Statistics, Took};
+use super::works::Works;
 
 /// Waiting inputs may take this many times the largest body.
 const QUEUED_BODIES: usize = 4;
@@ -57,18 +57,13 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-/// What an engine shares with its threads. It lives until the last of them has ended.
-pub(super) struct Shared {
+/// How loading ends.
+struct Shared {
     outcome: OnceLock<Result<Arc<Ready>, Arc<str>>>,
     loaded: Notify,
-    pub(super) queue: Queue,
-    pub(super) abort: Abort,
-    pub(super) pace: Pace,
-    pub(super) recorder: Recorder,
-    /// Counts how loading ended.
+    works: Arc<Works>,
+    /// Counts it.
     tally: Arc<LoadTally>,
-    /// Its engine is gone: what is left ends.
-    dropped: AtomicBool,
 }
 
 /// How often loading ended well and how often not.
@@ -111,12 +106,8 @@ impl Engine {
         let shared = Arc::new(Shared {
             outcome: OnceLock::new(),
             loaded: Notify::new(),
-            queue: Queue::new(spec.max_queue, max_bytes),
-            abort: Abort::default(),
-            pace: Pace::default(),
-            recorder: Recorder::default(),
+            works: Arc::new(Works::new(spec.max_queue, max_bytes)),
             tally,
-            dropped: AtomicBool::new(false),
         });
         let engine = Self { spec, shared, repository };
         if engine.spec.unloaded {
@@ -125,7 +116,7 @@ impl Engine {
         }
         let (spec, shared) = (engine.spec.clone(), Arc::clone(&engine.shared));
         let spawned = std::thread::Builder::new().name("onnx-load".to_owned()).spawn(move || {
-            let outcome = load::load(&spec, &shared, &source);
+            let outcome = load::load(&spec, &shared.works, &source);
             shared.settle(&spec, outcome);
         });
         if let Err(error) = spawned {
@@ -176,17 +167,17 @@ impl Engine {
 
     /// How many requests wait for a session now.
     pub fn waiting(&self) -> usize {
-        self.shared.queue.waiting()
+        self.shared.works.queue.waiting()
     }
 
     /// What it has done since it was started.
     pub fn statistics(&self) -> Statistics {
-        self.shared.recorder.snapshot(self.shared.queue.waiting())
+        self.shared.works.recorder.snapshot(self.shared.works.queue.waiting())
     }
 
     /// Counts the writing of an answer, which the protocols do.
     pub fn encoded(&self, took: Duration) {
-        self.shared.recorder.encoded(took);
+        self.shared.works.recorder.encoded(took);
     }
 
     /// The repository that this engine's process serves: its index, and its commands.
@@ -195,8 +186,8 @@ impl Engine {
     }
 
     /// What outlives this engine while its threads end.
-    pub(super) fn remains(&self) -> Weak<Shared> {
-        Arc::downgrade(&self.shared)
+    pub(super) fn remains(&self) -> Weak<Works> {
+        Arc::downgrade(&self.shared.works)
     }
 
     /// Waits until loading is over, one way or the other.
@@ -229,9 +220,9 @@ impl Engine {
         let arrived = StdInstant::now();
         let outcome = self.answer(inputs, deadline, arrived).await;
         if matches!(outcome, Err(EngineError::DeadlineExceeded)) {
-            self.shared.recorder.expired();
+            self.shared.works.recorder.expired();
         }
-        self.shared.recorder.ended(outcome.is_ok(), arrived.elapsed());
+        self.shared.works.recorder.ended(outcome.is_ok(), arrived.elapsed());
         outcome
     }
 
@@ -265,7 +256,7 @@ impl Engine {
         ready: &Ready,
         inputs: Vec<Tensor>,
     ) -> Result<Result<Vec<Tensor>, EngineError>, Vec<Tensor>> {
-        let Shared { queue, pace, recorder, .. } = &*self.shared;
+        let Works { queue, pace, recorder, .. } = &*self.shared.works;
         let quick = pace.expects(pace::values(&inputs)).is_some_and(|time| time < self.spec.inline_below);
         if !quick || queue.waiting() > 0 {
             return Err(inputs);
@@ -300,7 +291,7 @@ impl Engine {
         let rows = if ready.sharing.is_on() { batch::rows(&inputs) } else { None };
         let (answer, answered) = oneshot::channel();
         let job = Job { inputs, rows, bytes, deadline, arrived, answer };
-        self.shared.queue.push(job, &self.shared.recorder)?;
+        self.shared.works.queue.push(job, &self.shared.works.recorder)?;
         let answered = match deadline {
             None => answered.await,
             Some(deadline) => {
@@ -313,18 +304,11 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.shared.dropped.store(true, Relaxed);
-        self.shared.queue.close();
-        self.shared.abort.set();
+        self.shared.works.end();
     }
 }
 
 impl Shared {
-    /// Whether its engine is gone.
-    pub(super) fn is_dropped(&self) -> bool {
-        self.dropped.load(Relaxed)
-    }
-
     fn settle(&self, spec: &EngineSpec, outcome: Result<Arc<Ready>, String>) {
         match &outcome {
             Ok(_) => {
@@ -338,11 +322,11 @@ impl Shared {
                     self.tally.failed.fetch_add(1, Relaxed);
                     tracing::error!(model = spec.model, version = spec.version, reason, "model unavailable");
                 }
-                self.abort.set();
-                self.queue.close();
+                self.works.abort.set();
+                self.works.queue.close();
             }
         }
-        self.abort.forget();
+        self.works.abort.forget();
         let _ = self.outcome.set(outcome.map_err(Arc::from));
         self.loaded.notify_waiters();
     }

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::engine::{Engine, LoadTally, Shared, State};
+use super::engine::{Engine, LoadTally, State};
 use super::repository::Repository;
 use super::runtime::RuntimeSource;
 use super::spec::EngineSpec;
+use super::works::Works;
 
 /// How loading the versions of a model went so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +41,7 @@ struct Known {
 struct Member {
     spec: EngineSpec,
     engine: Weak<Engine>,
-    remains: Weak<Shared>,
+    remains: Weak<Works>,
 }
 
 impl Fleet {
@@ -76,7 +77,7 @@ impl Fleet {
     pub fn ending(&self) -> Vec<EngineSpec> {
         let known = self.known();
         let ending = known.members.iter().filter(|member| {
-            member.remains.upgrade().is_some_and(|shared| shared.is_dropped()) && !member.spec.unloaded
+            member.remains.upgrade().is_some_and(|works| works.is_dropped()) && !member.spec.unloaded
         });
         ending.map(|member| member.spec.clone()).collect()
     }

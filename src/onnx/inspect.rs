@@ -35,8 +35,9 @@ pub struct Facts {
 /// Why they are refused, in one line that names the file.
 pub(super) fn look(spec: &EngineSpec, abort: &Abort) -> Result<Facts, String> {
     let (folder, path) = (spec.folder(), spec.path());
-    let about =
-        |path: &Path, reason: &dyn std::fmt::Display| format!("{}: {}", path.display(), line(&reason.to_string()));
+    let about = |path: &Path, reason: &dyn std::fmt::Display| {
+        format!("{}: {}", path.display(), line(&reason.to_string()))
+    };
     let mut facts = Facts::default();
     let stat = std::fs::metadata(&path).map_err(|error| about(&path, &error))?;
     if stat.is_dir() {
@@ -69,7 +70,8 @@ pub(super) fn look(spec: &EngineSpec, abort: &Abort) -> Result<Facts, String> {
             says(&path, metadata::FILE, wanted, &facts.sha256)?;
         }
         for (name, wanted) in &metadata.files {
-            let file = confined(&folder, name).map_err(|error| about(&folder.join(metadata::FILE), &error))?;
+            let file =
+                confined(&folder, name).map_err(|error| about(&folder.join(metadata::FILE), &error))?;
             says(&file, metadata::FILE, wanted, &hash(&file)?)?;
         }
     }
@@ -133,7 +135,8 @@ mod tests {
         assert!(error.contains("the configuration says sha256 0000"), "{error}");
 
         let metadata = spec.folder().join("metadata.json");
-        std::fs::write(&metadata, format!(r#"{{"sha256": "{}", "codeVersion": "c1"}}"#, facts.sha256)).unwrap();
+        std::fs::write(&metadata, format!(r#"{{"sha256": "{}", "codeVersion": "c1"}}"#, facts.sha256))
+            .unwrap();
         let found = look_at(&spec).unwrap().metadata.unwrap();
         assert_eq!(found.code_version.as_deref(), Some("c1"));
         std::fs::write(&metadata, format!(r#"{{"files": {{"model.onnx": "{}"}}}}"#, "1".repeat(64))).unwrap();

@@ -73,9 +73,8 @@ pub(super) fn guarded(
 ) -> Result<Vec<Tensor>, EngineError> {
     let values = pace::values(&inputs);
     let outcome = catch_unwind(AssertUnwindSafe(|| runner.run(inputs, took)));
-    let outcome = outcome.unwrap_or_else(|panic| {
-        Err(EngineError::Failed(format!("it panicked: {}", panic_message(&*panic))))
-    });
+    let outcome = outcome
+        .unwrap_or_else(|panic| Err(EngineError::Failed(format!("it panicked: {}", panic_message(&*panic)))));
     if outcome.is_ok() {
         pace.took(values, took.input + took.infer + took.output);
     }

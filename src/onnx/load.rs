@@ -6,12 +6,11 @@
 //! have threads of their own is loaded at ordinary priority.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Instant;
 
 use super::abort::Abort;
-use super::engine::Shared;
 use super::golden::{self, Golden};
 use super::inspect::{self, Facts};
 use super::lane::{Lane, Runner, panic_message};
@@ -22,6 +21,7 @@ use super::runtime::{self, RuntimeSource};
 use super::session;
 use super::signature::Signature;
 use super::spec::EngineSpec;
+use super::works::Works;
 
 /// How much less than others a thread that loads gets of a busy processor (0 to 19).
 const NICENESS: i32 = 15;
@@ -99,11 +99,11 @@ pub(super) struct Ready {
 /// Why there is no version, in one line.
 pub(super) fn load(
     spec: &EngineSpec,
-    shared: &Arc<Shared>,
+    works: &Arc<Works>,
     source: &Arc<dyn Source>,
 ) -> Result<Arc<Ready>, String> {
     let (report, reported) = mpsc::channel();
-    let (of, with, from) = (spec.clone(), Arc::clone(shared), Arc::clone(source));
+    let (of, with, from) = (spec.clone(), Arc::clone(works), Arc::clone(source));
     std::thread::Builder::new()
         .name("onnx-make".to_owned())
         .spawn(move || {
@@ -112,7 +112,8 @@ pub(super) fn load(
             }
             // ONNX Runtime's binding panics on a few kinds of graph.
             let made = catch_unwind(AssertUnwindSafe(|| make(&of, &with, &*from)));
-            let made = made.unwrap_or_else(|panic| Err(format!("loading panicked: {}", panic_message(&*panic))));
+            let made =
+                made.unwrap_or_else(|panic| Err(format!("loading panicked: {}", panic_message(&*panic))));
             let _ = report.send(made);
         })
         .map_err(|error| format!("no thread for loading: {error}"))?;
@@ -124,13 +125,13 @@ pub(super) fn load(
         Err(RecvTimeoutError::Disconnected) => return Err("its thread has ended".to_owned()),
     };
     for instance in 0..ready.lanes.len() {
-        let (ready, shared) = (Arc::clone(&ready), Arc::clone(shared));
+        let (ready, works) = (Arc::clone(&ready), Arc::clone(works));
         std::thread::Builder::new()
             .name(format!("onnx-run-{instance}"))
             .spawn(move || {
                 let Some(lane) = ready.lanes.get(instance) else { return };
-                let (queue, sharing) = (&shared.queue, &ready.sharing);
-                Owner { lane, queue, sharing, pace: &shared.pace, recorder: &shared.recorder }.serve();
+                let (queue, sharing) = (&works.queue, &ready.sharing);
+                Owner { lane, queue, sharing, pace: &works.pace, recorder: &works.recorder }.serve();
             })
             .map_err(|error| format!("no thread for instance {instance}: {error}"))?;
     }
@@ -138,9 +139,9 @@ pub(super) fn load(
 }
 
 /// Everything that takes time.
-fn make(spec: &EngineSpec, shared: &Shared, source: &dyn Source) -> Result<Ready, String> {
+fn make(spec: &EngineSpec, works: &Works, source: &dyn Source) -> Result<Ready, String> {
     let start = Instant::now();
-    let abort = &shared.abort;
+    let abort = &works.abort;
     let about = |error: String| match source.rehearses() {
         true => format!("{}: {error}", spec.path().display()),
         false => error,
@@ -155,7 +156,7 @@ fn make(spec: &EngineSpec, shared: &Shared, source: &dyn Source) -> Result<Ready
         if source.rehearses() {
             // What one session has measured is true for the others: they are warmed up only.
             let max_rows_now = first.as_ref().map_or(max_rows, |(_, measured)| *measured);
-            let (golden, pace) = (golden.as_ref(), &shared.pace);
+            let (golden, pace) = (golden.as_ref(), &works.pace);
             let rehearsal = Rehearsal { signature: &signature, golden, max_rows: max_rows_now, pace, abort };
             max_rows = rehearsal.run(&mut *runner).map_err(about)?;
         }

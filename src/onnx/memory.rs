@@ -37,7 +37,8 @@ pub(super) fn check(bytes: u64, instances: usize) -> Result<(), String> {
 
 /// Bytes that may still be taken, as the files below `root` say.
 fn left(root: &Path) -> Option<u64> {
-    let machine = number_after(&root.join("proc/meminfo"), "MemAvailable:").map(|kib| kib.saturating_mul(1024));
+    let machine =
+        number_after(&root.join("proc/meminfo"), "MemAvailable:").map(|kib| kib.saturating_mul(1024));
     machine.into_iter().chain(groups(root)).min()
 }
 

@@ -35,6 +35,7 @@ mod spec;
 pub mod statistics;
 #[cfg(test)]
 mod testing;
+mod works;
 
 pub use describe::version_statistics;
 pub use engine::{Engine, State};

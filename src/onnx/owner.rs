@@ -105,8 +105,8 @@ impl Owner<'_> {
         let start = StdInstant::now();
         let requests: Vec<&[Tensor]> = jobs.iter().map(|job| job.inputs.as_slice()).collect();
         let rows: Vec<usize> = jobs.iter().filter_map(|job| job.rows).collect();
-        let inputs =
-            batch::join(&requests).ok_or_else(|| EngineError::Failed("inputs that do not join".to_owned()))?;
+        let inputs = batch::join(&requests)
+            .ok_or_else(|| EngineError::Failed("inputs that do not join".to_owned()))?;
         let joined = start.elapsed();
         let outputs = self.lane.run(inputs, self.pace, took)?;
         let ran = StdInstant::now();

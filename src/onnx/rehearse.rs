@@ -72,7 +72,10 @@ impl Rehearsal<'_> {
     /// One request: of the golden examples the smallest, else zeros.
     fn sample(&self) -> Option<Vec<Tensor>> {
         let smallest = self.golden.and_then(|golden| {
-            golden.examples.iter().min_by_key(|example| example.inputs.iter().map(Tensor::size).sum::<usize>())
+            golden
+                .examples
+                .iter()
+                .min_by_key(|example| example.inputs.iter().map(Tensor::size).sum::<usize>())
         });
         match smallest {
             Some(example) => self.signature.check(example.inputs.clone()).ok(),
@@ -92,7 +95,11 @@ impl Rehearsal<'_> {
     }
 
     /// The quickest of some runs, and the outputs.
-    fn quickest(&self, runner: &mut dyn Runner, inputs: &[Tensor]) -> Result<(Duration, Vec<Tensor>), String> {
+    fn quickest(
+        &self,
+        runner: &mut dyn Runner,
+        inputs: &[Tensor],
+    ) -> Result<(Duration, Vec<Tensor>), String> {
         let mut best = Duration::MAX;
         let mut outputs = Vec::new();
         for _ in 0..RUNS {

@@ -7,13 +7,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ort::{ErrorCode, ep};
 use ort::logging::LogLevel;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{
     HasSelectedOutputs, OutputSelector, RunOptions, Session, SessionInputValue, SessionOutputs,
 };
 use ort::value::{DynValue, Tensor as OrtTensor, TensorElementType};
+use ort::{ErrorCode, ep};
 
 use crate::inference::tensor::{Tensor, TensorData};
 
@@ -100,7 +100,8 @@ fn builder(spec: &EngineSpec, runtime: &Runtime) -> Result<SessionBuilder, Strin
 /// What runs the graph, in order of preference. One that the library lacks is an error: by itself the
 /// library would take the processor and say nothing. What this program lacks was refused before.
 fn providers(spec: &EngineSpec) -> Vec<ep::ExecutionProviderDispatch> {
-    let mut all: Vec<ep::ExecutionProviderDispatch> = Vec::new();
+    let cpu = ep::CPU::default().with_arena_allocator(spec.arena).build();
+    let mut all: Vec<ep::ExecutionProviderDispatch> = Vec::with_capacity(3);
     #[cfg(feature = "tensorrt")]
     if spec.provider == Provider::TensorRt {
         all.push(ep::TensorRT::default().build().error_on_failure());
@@ -113,7 +114,7 @@ fn providers(spec: &EngineSpec) -> Vec<ep::ExecutionProviderDispatch> {
     if spec.provider == Provider::OpenVino {
         all.push(ep::OpenVINO::default().build().error_on_failure());
     }
-    all.push(ep::CPU::default().with_arena_allocator(spec.arena).build());
+    all.extend([cpu]);
     all
 }
 

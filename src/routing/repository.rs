@@ -3,36 +3,15 @@
 //! Pure but for [`RepositorySpec::scan`]: who looks at folders, and when, is `control`'s matter.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
-use super::spec::{BackendSpec, VersionSpec};
+use super::spec::{BackendSpec, RepositorySpec, VersionSpec};
 use crate::base::{Role, VersionName, Weight};
 use crate::onnx::EngineSpec;
-use crate::onnx::repository::policy::VersionPolicy;
 use crate::onnx::repository::scan::{self, Stamp};
 use crate::wire::rewrite::RewriteSpec;
 
 /// Versions found, and how their files look.
 pub type Found = BTreeMap<u64, Stamp>;
-
-/// Where versions come from and which of them are served.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RepositorySpec {
-    /// What every version's engine is told; its own number and stamp are put in.
-    pub engine: EngineSpec,
-    /// Which versions are served.
-    pub policy: VersionPolicy,
-    /// The version labelled `stable`. Without it the highest number is.
-    pub stable: Option<u64>,
-    /// The version labelled `canary`.
-    pub canary: Option<u64>,
-    /// Its share.
-    pub canary_weight: Weight,
-    /// How long the previous stable version stays loaded after another took its place.
-    pub keep_previous: Duration,
-    /// Whether a rollout moves the model on: then a new version is its candidate, and not stable.
-    pub has_rollout: bool,
-}
 
 impl RepositorySpec {
     /// The versions that lie there now. Blocks.
@@ -129,7 +108,10 @@ impl RepositorySpec {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::onnx::repository::policy::VersionPolicy;
 
     fn spec() -> RepositorySpec {
         RepositorySpec {

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
-use super::repository::RepositorySpec;
 use crate::base::{ModelName, Role, VersionName, Weight};
 use crate::divergence::CompareSpec;
 use crate::divergence::pairs::PairSpec;
 use crate::onnx::EngineSpec;
+use crate::onnx::repository::policy::VersionPolicy;
 use crate::split::KeySource;
 use crate::upstream::UpstreamSpec;
 use crate::wire::rewrite::RewriteSpec;
@@ -80,6 +80,25 @@ pub enum Target {
     /// The inference protocols' own name: `/v2/models/{name}`, `/v1/models/{name}`, OIP gRPC
     /// `model_name`, OpenAI `model`.
     Model(String),
+}
+
+/// Where versions come from and which of them are served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepositorySpec {
+    /// What every version's engine is told; its own number and stamp are put in.
+    pub engine: EngineSpec,
+    /// Which versions are served.
+    pub policy: VersionPolicy,
+    /// The version labelled `stable`. Without it the highest number is.
+    pub stable: Option<u64>,
+    /// The version labelled `canary`.
+    pub canary: Option<u64>,
+    /// Its share.
+    pub canary_weight: Weight,
+    /// How long the previous stable version stays loaded after another took its place.
+    pub keep_previous: Duration,
+    /// Whether a rollout moves the model on: then a new version is its candidate, and not stable.
+    pub has_rollout: bool,
 }
 
 /// A version of a model.

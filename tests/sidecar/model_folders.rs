@@ -41,6 +41,13 @@ fn good() -> Vec<u8> {
     std::fs::read(fixture("lookup")).unwrap()
 }
 
+/// The same model in other bytes: with a description (`ModelProto.doc_string`) at its end.
+fn good_too() -> Vec<u8> {
+    let mut bytes = good();
+    bytes.extend_from_slice(b"\x32\x03two");
+    bytes
+}
+
 fn golden(of_three: f64) -> String {
     json!({"examples": [{
         "inputs": [{"name": "x", "datatype": "INT64", "shape": [1], "data": [3]}],
@@ -183,7 +190,8 @@ fn a_refused_version_is_tried_again_when_its_files_change_and_a_removed_one_goes
         // But the last one goes on: a folder that is emptied by mistake fails no request.
         std::fs::remove_dir_all(models.0.join("1")).unwrap();
         models.add(9, b"this is no model", None);
-        until("version 9 to be refused", async || sidecar.log().contains("version=9 reason=").then_some(())).await;
+        until("version 9 to be refused", async || sidecar.log().contains("version=9 reason=").then_some(()))
+            .await;
         let answer = RawClient::connect(sidecar.main()).post("/v2/models/squares/infer", "", &body(2));
         assert_eq!(answer.status, 200, "{answer:?}");
     });
@@ -201,7 +209,7 @@ fn with_a_rollout_a_new_version_is_its_candidate_and_a_restart_remembers_who_is_
         let rollout = "    rollout: {autoStart: true, steps: [{pause: {}}]}\n";
         let sidecar = start(folder, rollout);
         sidecar.ready().await;
-        models.add(2, &good(), None);
+        models.add(2, &good_too(), None);
         let phase = |sidecar: &Sidecar| {
             let all = sidecar.json("/api/v1/rollouts");
             all.to_string()

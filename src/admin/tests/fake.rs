@@ -111,7 +111,8 @@ fn name(text: &str) -> VersionName {
 
 impl Sidecar for Fake {
     fn engines(&self) -> Vec<EngineState> {
-        let batch = BatchStatistics { size: 3, compute_infer: Timed { count: 1, ns: 5 }, ..Default::default() };
+        let batch =
+            BatchStatistics { size: 3, compute_infer: Timed { count: 1, ns: 5 }, ..Default::default() };
         let statistics = Statistics { inferences: 3, batches: vec![batch], ..Default::default() };
         let (model, version) = ("fraud".to_owned(), "v1".to_owned());
         vec![EngineState { model, version, statistics, resident_bytes: 4096 }]

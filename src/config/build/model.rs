@@ -12,7 +12,9 @@ use super::super::problem::{At, Report};
 use super::super::raw;
 use super::super::read::List;
 use super::super::scalar::{GI, MI};
-use super::{Unique, compare, matches, mirrors, number, repository, rollout, set_time, sticky, version, weights};
+use super::{
+    Unique, compare, matches, mirrors, number, repository, rollout, set_time, sticky, version, weights,
+};
 
 /// All models, and how they move from version to version.
 pub(super) fn models(

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::base::{ModelName, Weight};
 use crate::onnx::repository::policy::VersionPolicy;
 use crate::onnx::{EngineSpec, Optimization, Provider};
-use crate::routing::repository::{Found, RepositorySpec};
-use crate::routing::spec::VersionSpec;
+use crate::routing::repository::Found;
+use crate::routing::spec::{RepositorySpec, VersionSpec};
 
 use super::super::choice::Choice;
 use super::super::problem::Report;
@@ -46,7 +46,7 @@ pub(super) fn repository(
     if let Some(label) = labels.and_then(|l| l.canary.given()).filter(|_| canary == stable) {
         report.wrong(&label.at, "one version is labelled stable and canary", "keep one of the labels");
     }
-    if let Some(weight) = raw.canary_weight.given().filter(|_| canary.is_none()) {
+    if let Some(weight) = raw.canary_weight.given().filter(|w| canary.is_none() && w.value.0 > Weight::ZERO) {
         report.wrong(&weight.at, "no version is labelled canary", "add `labels: {canary: N}`, or remove it");
     }
     let mut keep_previous = Duration::from_secs(3600);

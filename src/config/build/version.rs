@@ -129,14 +129,7 @@ fn engine(
     set_time(&mut spec.load_timeout, &raw.load_timeout);
     set_count(&mut spec.max_batch_size, &raw.max_batch_size);
     set_time(&mut spec.max_queue_delay, &raw.max_queue_delay);
-    repository::set_session(
-        &mut spec,
-        &raw.arena,
-        &raw.spinning,
-        &raw.optimization,
-        &raw.provider,
-        report,
-    );
+    repository::set_session(&mut spec, &raw.arena, &raw.spinning, &raw.optimization, &raw.provider, report);
     spec.sha256 = raw.sha256.get().map(|digest| digest.0.clone());
 
     let folder = spec.repository.join(&spec.model);

@@ -4,8 +4,8 @@ use super::super::choice::Choice;
 use super::super::read::{List, Pairs, section};
 use super::super::scalar::{Count, Flag, GI, Share, Size, Time};
 use super::super::text::{
-    AuthorityText, DigestText, FolderText, ForeignText, HeaderNameText, HeaderValueText, PathText, PrefixText,
-    ServerNameText, UrlText, VersionNameText,
+    AuthorityText, DigestText, FolderText, ForeignText, HeaderNameText, HeaderValueText, PathText,
+    PrefixText, ServerNameText, UrlText, VersionNameText,
 };
 use super::{Limit, MONTH, Timeout};
 use crate::base::Role;

@@ -20,7 +20,8 @@ struct House {
 }
 
 fn model_file(of: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(of).join("1/model.onnx");
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(of).join("1/model.onnx");
     std::fs::read(path).unwrap()
 }
 
@@ -113,7 +114,10 @@ fn a_model_is_loaded_and_unloaded_by_command_and_the_index_says_so() {
     house.add(2, &model_file("lookup"));
     assert_eq!((house.index(), house.stable()), (vec!["m 1 READY".to_owned()], "1".to_owned()));
     house.command("m", What::Load).unwrap();
-    assert_eq!((without_ending(house.index()), house.stable()), (vec!["m 2 READY".to_owned()], "2".to_owned()));
+    assert_eq!(
+        (without_ending(house.index()), house.stable()),
+        (vec!["m 2 READY".to_owned()], "2".to_owned())
+    );
 
     house.command("m", What::Unload).unwrap();
     assert_eq!(house.index(), ["m 2 UNAVAILABLE"]);
@@ -127,9 +131,15 @@ fn a_load_that_fails_says_why_and_the_version_before_goes_on() {
     let mut house = House::new(&[1], "");
     house.add(2, b"this is no model");
     let refused = house.command("m", What::Load).unwrap_err();
-    assert!(refused.detail.contains("m, version 2") && refused.detail.contains("no whole ONNX file"), "{refused}");
+    assert!(
+        refused.detail.contains("m, version 2") && refused.detail.contains("no whole ONNX file"),
+        "{refused}"
+    );
     assert_eq!(refused.kind, FaultKind::BadRequest);
-    assert_eq!((house.index(), house.stable()), (vec!["m 1 READY".into(), "m 2 UNAVAILABLE".into()], "1".to_owned()));
+    assert_eq!(
+        (house.index(), house.stable()),
+        (vec!["m 1 READY".into(), "m 2 UNAVAILABLE".into()], "1".to_owned())
+    );
     // A second time it is tried again, and here it is mended.
     house.add(2, &model_file("lookup"));
     house.command("m", What::Load).unwrap();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::inference::tensor::{Dtype, TensorData};
 use crate::inference::v2_json;
+use crate::onnx::abort::Abort;
 use crate::onnx::lane::Runner;
 use crate::onnx::signature::{Dim, Slot};
 use crate::onnx::testing;
@@ -283,7 +284,10 @@ async fn what_waits_shares_a_run_and_everybody_gets_their_own_rows() {
     assert_eq!(gate.started.try_iter().collect::<Vec<_>>(), [4, 1]);
     let found = gate.engine.statistics();
     assert_eq!((found.inferences, found.executions, found.success.count), (6, 3, 6));
-    assert_eq!(found.batches.iter().map(|b| (b.size, b.compute_infer.count)).collect::<Vec<_>>(), [(1, 2), (4, 1)]);
+    assert_eq!(
+        found.batches.iter().map(|b| (b.size, b.compute_infer.count)).collect::<Vec<_>>(),
+        [(1, 2), (4, 1)]
+    );
     assert_eq!(found.queue.count, 6);
 }
 
@@ -292,7 +296,8 @@ async fn a_bad_request_in_a_batch_fails_alone() {
     let gate = batching(EngineSpec { max_batch_size: 8, ..spec() }).await;
     let first = call(&gate.engine, 1.0).await;
     gate.started.recv().unwrap();
-    let waiting = [call(&gate.engine, 2.0).await, call(&gate.engine, -1.0).await, call(&gate.engine, 3.0).await];
+    let waiting =
+        [call(&gate.engine, 2.0).await, call(&gate.engine, -1.0).await, call(&gate.engine, 3.0).await];
     for _ in 0..5 {
         gate.go_on.send(()).unwrap();
     }
@@ -308,7 +313,9 @@ async fn a_bad_request_in_a_batch_fails_alone() {
 #[tokio::test]
 async fn with_a_delay_a_request_waits_for_others_until_its_run_is_full() {
     // The run is full before the delay is over, or this test would not end.
-    let gate = batching(EngineSpec { max_batch_size: 2, max_queue_delay: Duration::from_secs(3600), ..spec() }).await;
+    let gate =
+        batching(EngineSpec { max_batch_size: 2, max_queue_delay: Duration::from_secs(3600), ..spec() })
+            .await;
     let one = call(&gate.engine, 1.0).await;
     assert!(gate.started.try_recv().is_err());
     let two = call(&gate.engine, 2.0).await;
@@ -330,9 +337,8 @@ async fn a_model_that_is_quick_runs_on_the_callers_thread_and_a_slow_one_does_no
     for (takes, inline) in [(Duration::from_micros(1), true), (Duration::from_millis(1), false)] {
         let threads = Arc::<Mutex<Vec<_>>>::default();
         let seen = Arc::clone(&threads);
-        let source = move |_: &Abort| {
-            Ok((signature(), Box::new(Where(Arc::clone(&seen), takes)) as Box<dyn Runner>))
-        };
+        let source =
+            move |_: &Abort| Ok((signature(), Box::new(Where(Arc::clone(&seen), takes)) as Box<dyn Runner>));
         let engine = Engine::start_with(
             EngineSpec { inline_below: Duration::from_micros(100), ..spec() },
             Arc::new(source),
@@ -603,7 +609,10 @@ async fn known_answers_decide_whether_a_version_may_serve() {
     assert_eq!(real(spec.clone()).await.state(), State::Ready);
     golden(8.0);
     let reason = refusal(spec.clone()).await;
-    assert!(reason.contains("golden.json, examples[0]: output \"y\": value 1: expected 8, found 9"), "{reason}");
+    assert!(
+        reason.contains("golden.json, examples[0]: output \"y\": value 1: expected 8, found 9"),
+        "{reason}"
+    );
     std::fs::write(spec.folder().join("golden.json"), "{").unwrap();
     assert!(refusal(spec).await.contains("golden.json: "));
 }

@@ -143,14 +143,15 @@ impl Repository {
 
     async fn command(&self, model: &str, what: What) -> Result<(), Fault> {
         let Some(commands) = &self.commands else {
-            let detail = "clients may not load and unload models here: set onnxRuntime.modelControl to explicit";
+            let detail =
+                "clients may not load and unload models here: set onnxRuntime.modelControl to explicit";
             return Err(Fault::new(FaultKind::BadRequest, detail));
         };
         let (done, outcome) = oneshot::channel();
         let command = Command { model: model.to_owned(), what, done };
-        commands
-            .try_send(command)
-            .map_err(|_| Fault::new(FaultKind::Overloaded, "too many models are being loaded and unloaded"))?;
+        commands.try_send(command).map_err(|_| {
+            Fault::new(FaultKind::Overloaded, "too many models are being loaded and unloaded")
+        })?;
         let gone = |_| Err(Fault::new(FaultKind::Unavailable, "the sidecar is stopping"));
         outcome.await.unwrap_or_else(gone)
     }
