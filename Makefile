@@ -57,6 +57,7 @@ compare: build ## side by side with nginx, haproxy and Envoy, as far as they are
 
 parts: onnxruntime $(CACHE)/mlserver-models/.stamp ## the real parts that tests use, into .cache/
 	@.ci/venv "$(CACHE)/venv-clients" tests/real/requirements-clients.txt tests/real/constraints-clients.txt
+	@.ci/venv "$(CACHE)/venv-oip" tests/real/requirements-oip.txt
 	@VENV_PIP_ARGS=--no-deps .ci/venv "$(CACHE)/venv-llm" tests/real/requirements-llm.txt
 
 onnxruntime:

@@ -10,7 +10,7 @@ use crate::telemetry::catalog::{self, Metric};
 use super::access::{Access, Denial};
 use super::document::Document;
 use super::sidecar::{Live, Readiness, Sidecar};
-use super::{process, rollout_metrics};
+use super::{engine_metrics, process, rollout_metrics};
 
 /// What of a shard is on the page.
 type Get<S, T> = fn(&S) -> T;
@@ -23,6 +23,7 @@ pub(super) fn page(sidecar: &dyn Sidecar, access: &Access) -> String {
     versions(&mut page, &merged);
     state(&mut page, &sidecar.live(), &sidecar.readiness());
     mirrors(&mut page, &merged);
+    engine_metrics::write(&mut page, sidecar);
     rollout_metrics::write(&mut page, sidecar.rollouts());
     workers(&mut page, &merged);
     admin(&mut page, access);

@@ -14,6 +14,7 @@ mod basics;
 mod commands;
 mod desk;
 mod document;
+mod engine_metrics;
 mod finding;
 mod guard;
 mod index;
@@ -39,7 +40,7 @@ mod tests;
 
 pub use self::server::{AdminServer, StartError};
 pub use self::sidecar::{
-    AdminError, ConfigState, ListenerState, Live, MirrorState, ModelState, Readiness, Reloaded, Sidecar,
-    State, VersionState,
+    AdminError, ConfigState, EngineState, ListenerState, Live, MirrorState, ModelState, Readiness, Reloaded,
+    Sidecar, State, VersionState,
 };
 pub use self::status::Status;

@@ -8,6 +8,8 @@ use serde_json::Value;
 use crate::base::{ModelName, Role, VersionName, Weight};
 use crate::control::rollouts::{CallError, CandidateCall, Rollouts};
 use crate::mirror::compare::Books;
+use crate::onnx::Loads;
+use crate::onnx::statistics::Statistics;
 use crate::rollout::machine::Refusal;
 use crate::rollout::policy::Policy;
 use crate::rollout::version::Actor;
@@ -41,6 +43,12 @@ pub trait Sidecar: Send + Sync + 'static {
     /// # Errors
     /// [`AdminError`]; then the old configuration is in force.
     fn reload(&self) -> Result<Reloaded, AdminError>;
+
+    /// The models in process and what they have done. To be quick: it is called for each scrape.
+    fn engines(&self) -> Vec<EngineState>;
+
+    /// How loading models went.
+    fn loads(&self) -> Vec<Loads>;
 
     /// Where everything is counted.
     fn registry(&self) -> &Registry;
@@ -209,6 +217,19 @@ pub struct VersionState {
     pub ready: bool,
     /// If not, why.
     pub reason: Option<String>,
+}
+
+/// A version of a model in process.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EngineState {
+    /// Its model, as clients call it.
+    pub model: String,
+    /// Its name.
+    pub version: String,
+    /// What it has done.
+    pub statistics: Statistics,
+    /// Roughly what it takes, in bytes; 0 where it is not loaded.
+    pub resident_bytes: u64,
 }
 
 /// A mirror of a model.

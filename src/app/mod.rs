@@ -5,6 +5,7 @@
 //! models have threads of their own and never wait for it.
 
 mod candidate;
+mod folders;
 mod reload;
 mod sidecar;
 mod workers;
@@ -18,16 +19,18 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use self::reload::Signals;
-use self::sidecar::{Parts, Running};
+use self::sidecar::{Parts, Running, declared};
 use self::workers::{Shared, WorkerThread};
 use crate::admin::AdminServer;
 use crate::base::{BindAddress, ModelName};
-use crate::config::{self, Config};
+use crate::config::{self, Config, ModelControl};
 use crate::control::board::Switchboard;
+use crate::control::repository::Keeper;
 use crate::control::rollouts::{self, Setup};
 use crate::mirror::compare::{self, Books};
 use crate::net::{self, DrainSignal, Listener};
-use crate::onnx::{Engine, EngineSpec, RuntimeSource};
+use crate::onnx::repository::Repository;
+use crate::onnx::{EngineSpec, Fleet, RuntimeSource};
 use crate::stats::Registry;
 use crate::telemetry::access_log::AccessLog;
 
@@ -75,7 +78,16 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     };
 
     let source = RuntimeSource { library: config.onnx_library.clone() };
-    let engines = move |spec: &EngineSpec| Arc::new(Engine::start(spec.clone(), source.clone()));
+    let (repository, commands) = match config.model_control {
+        ModelControl::Explicit => {
+            let (repository, commands) = Repository::commanded();
+            (repository, Some(commands))
+        }
+        ModelControl::None | ModelControl::Poll => (Repository::default(), None),
+    };
+    let fleet = Arc::new(Fleet::new(source, repository));
+    let starting = fleet.clone();
+    let engines = move |spec: &EngineSpec| starting.start(spec);
     let board = Arc::new(Switchboard::new(config.models.clone(), engines)?);
     let registry = Arc::new(Registry::new());
     let (queue, books, comparing) = compare::start().context("can't start the comparing thread")?;
@@ -91,8 +103,10 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     };
     // What a rollout has made of the models comes before the first request.
     let (rollouts, deciding) = rollouts::start(setup(path, &config, &board, &books))?;
+    let rollouts = Arc::new(rollouts);
+    let keeper = Keeper::new(board.clone(), fleet, rollouts.clone(), declared(&config));
     let listening = addresses.clone();
-    let parts = Parts { board: board.clone(), registry, rollouts, books, listeners: listening };
+    let parts = Parts { board, registry, rollouts, keeper: keeper.clone(), books, listeners: listening };
     // Before the workers, so that nothing has been served when its address is in use.
     let running = Arc::new(Running::new(path, &config, parts));
     let admin = AdminServer::start(&config.admin, running.clone())?;
@@ -102,6 +116,7 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
 
     let asked = running.clone();
     let reaching = tokio::spawn(async move { asked.watch_upstreams().await });
+    let keeping = tokio::spawn(folders::keep(keeper, config.model_control, config.poll_interval, commands));
     announce(&addresses, admin.address())?;
 
     let stopped = tokio::select! {
@@ -112,6 +127,7 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     tracing::info!(delay = ?config.drain.delay, timeout = ?config.drain.timeout, "draining");
     let drained = drain_workers(&config, &drain_signal, workers, &mut signals).await;
     reaching.abort();
+    keeping.abort();
     admin.stop();
     // A worker that did not end still holds the log open.
     if let (Some(writer), Some(_)) = (access_writer, drained) {

@@ -10,20 +10,22 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::candidate;
 use crate::admin::{
-    AdminError, ConfigState, ListenerState, Live, MirrorState, ModelState, Readiness, Reloaded, Sidecar,
-    State, VersionState,
+    AdminError, ConfigState, EngineState, ListenerState, Live, MirrorState, ModelState, Readiness, Reloaded,
+    Sidecar, State, VersionState,
 };
 use crate::base::{BindAddress, ModelName, VersionName, Weight};
 use crate::config::{self, Config};
 use crate::control::board::Switchboard;
 use crate::control::reach::Reach;
+use crate::control::repository::{Declared, Keeper};
 use crate::control::rollouts::{Call, CandidateCall, Rollouts};
 use crate::divergence::pairs::PairSpec;
 use crate::mirror::compare::Books;
+use crate::onnx::Loads;
 use crate::rollout::policy::Policy;
 use crate::rollout::version::Actor;
 use crate::routing::spec::BackendSpec;
-use crate::routing::table::{Model, Version};
+use crate::routing::table::{Backend, Model, Version};
 use crate::stats::Registry;
 use crate::upstream::Address;
 
@@ -35,7 +37,8 @@ pub(super) struct Running {
     board: Arc<Switchboard>,
     reach: Reach,
     registry: Arc<Registry>,
-    rollouts: Rollouts,
+    rollouts: Arc<Rollouts>,
+    keeper: Arc<Keeper>,
     books: Books,
     draining: AtomicBool,
     current: Mutex<Current>,
@@ -58,14 +61,15 @@ struct Current {
 pub(super) struct Parts {
     pub(super) board: Arc<Switchboard>,
     pub(super) registry: Arc<Registry>,
-    pub(super) rollouts: Rollouts,
+    pub(super) rollouts: Arc<Rollouts>,
+    pub(super) keeper: Arc<Keeper>,
     pub(super) books: Books,
     pub(super) listeners: Vec<(String, BindAddress)>,
 }
 
 impl Running {
     pub(super) fn new(path: &Path, config: &Config, parts: Parts) -> Self {
-        let Parts { board, registry, rollouts, books, listeners } = parts;
+        let Parts { board, registry, rollouts, keeper, books, listeners } = parts;
         books.keep(kept_pairs(config));
         let named =
             |(name, address): (String, BindAddress)| ListenerState { name, address: address.to_string() };
@@ -77,6 +81,7 @@ impl Running {
             reach: Reach::default(),
             registry,
             rollouts,
+            keeper,
             books,
             draining: AtomicBool::new(false),
             current: Mutex::new(Current {
@@ -125,13 +130,8 @@ impl Running {
         if let Some(part) = fixed_part_changed(&old, &config) {
             return Err(format!("{part} cannot change while the sidecar runs: restart it"));
         }
-        if old.hash != config.hash || self.board.has_lost() {
-            let prepared = self.board.prepare(config.models.clone()).map_err(|e| e.to_string())?;
-            let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|e| e.to_string())?;
-            runtime.block_on(self.board.commit(prepared)).map_err(|e| e.to_string())?;
-        }
+        self.keeper.take_up(declared(&config))?;
         self.books.keep(kept_pairs(&config));
-        self.rollouts.declare(config.rollouts.clone(), &config.hash);
         let reloaded = Reloaded { hash: config.hash.clone(), changed: old.hash != config.hash };
         let mut current = self.current();
         current.config = config;
@@ -251,6 +251,25 @@ impl Sidecar for Running {
         }
     }
 
+    fn engines(&self) -> Vec<EngineState> {
+        let table = self.board.table();
+        let versions = table.models.iter().flat_map(|model| model.versions.iter().map(move |v| (model, v)));
+        let engines = versions.filter_map(|(model, version)| match &version.backend {
+            Backend::Onnx(engine) => Some(EngineState {
+                model: model.spec.name.to_string(),
+                version: version.spec.name.to_string(),
+                statistics: engine.statistics(),
+                resident_bytes: engine.facts().map_or(0, |facts| facts.resident),
+            }),
+            Backend::Upstream(_) => None,
+        });
+        engines.collect()
+    }
+
+    fn loads(&self) -> Vec<Loads> {
+        self.keeper.fleet().loads()
+    }
+
     fn registry(&self) -> &Registry {
         &self.registry
     }
@@ -277,6 +296,11 @@ impl Sidecar for Running {
     }
 }
 
+/// What a configuration says of models.
+pub(super) fn declared(config: &Config) -> Declared {
+    Declared { models: config.models.clone(), rollouts: config.rollouts.clone(), hash: config.hash.clone() }
+}
+
 /// Which pairs may be kept, by model.
 fn kept_pairs(config: &Config) -> impl Iterator<Item = (&str, &PairSpec)> {
     config.models.iter().map(|model| (model.name.as_str(), &model.pairs))
@@ -284,6 +308,7 @@ fn kept_pairs(config: &Config) -> impl Iterator<Item = (&str, &PairSpec)> {
 
 /// The first part of the configuration that differs and cannot change while running.
 fn fixed_part_changed(old: &Config, new: &Config) -> Option<&'static str> {
+    let control = |config: &Config| (config.model_control, config.poll_interval);
     let parts = [
         ("listeners", old.listeners == new.listeners),
         ("downstream", old.downstream == new.downstream),
@@ -293,7 +318,7 @@ fn fixed_part_changed(old: &Config, new: &Config) -> Option<&'static str> {
         ("drain", old.drain == new.drain),
         ("store", old.store == new.store),
         ("notifications", old.notifications == new.notifications),
-        ("onnxRuntime", old.onnx_library == new.onnx_library),
+        ("onnxRuntime", old.onnx_library == new.onnx_library && control(old) == control(new)),
     ];
     parts.into_iter().find(|(_, same)| !same).map(|(part, _)| part)
 }

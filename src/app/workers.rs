@@ -83,7 +83,8 @@ fn run(listeners: Vec<Listener>, shared: Shared) -> anyhow::Result<usize> {
 }
 
 async fn serve(listeners: Vec<Listener>, shared: Shared) -> anyhow::Result<usize> {
-    let worker = Worker::new(shared.table, shared.registry, shared.access_log, shared.queue);
+    let worker =
+        Worker::new(shared.table, shared.registry, shared.access_log, shared.queue, shared.drain.clone());
     let downstream = Rc::new(shared.downstream);
     let follow = tokio::task::spawn_local(follow(worker.clone(), shared.changes));
     // On tasks of their own: what a `LocalSet` is blocked on is polled at every turn, and a turn is

@@ -6,13 +6,14 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::base::Role;
 use crate::notify::{EventKind, Severity};
+use crate::onnx::{Optimization, Provider};
 use crate::rollout::policy::{GateKind, OnInconclusive, Signal, Unit};
 use crate::upstream::Protocol;
 
 use super::problem::{At, Report};
 use super::read::{Read, found};
 use super::scalar::scalar;
-use super::spec::AdminRole;
+use super::spec::{AdminRole, ModelControl};
 use super::tree::Node;
 
 /// A value written as one of a few words.
@@ -102,6 +103,13 @@ words! {
         "standby" => Self::Standby, "retired" => Self::Retired;
     AdminRole, "AdminRole", "a role of the admin API":
         "read" => Self::Read, "operate" => Self::Operate;
+    Optimization, "Optimization", "how far a graph is optimised":
+        "none" => Self::None, "basic" => Self::Basic, "extended" => Self::Extended, "all" => Self::All;
+    Provider, "Provider", "what runs a graph":
+        "cpu" => Self::Cpu, "cuda" => Self::Cuda, "tensorrt" => Self::TensorRt,
+        "openvino" => Self::OpenVino;
+    ModelControl, "ModelControl", "what may change which models are loaded":
+        "none" => Self::None, "poll" => Self::Poll, "explicit" => Self::Explicit;
     ComparatorWord, "ComparatorWord", "a comparator":
         "auto" => Self::Auto, "exact" => Self::Exact, "json" => Self::Json, "label" => Self::Label,
         "numeric" => Self::Numeric, "text" => Self::Text, "status" => Self::Status;

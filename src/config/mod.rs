@@ -23,4 +23,4 @@ mod url;
 pub use load::{load, parse, parse_policy, parse_version};
 pub use problem::{ConfigErrors, Problem, Severity};
 pub use schema::schema;
-pub use spec::{AccessLogSpec, AdminRole, AdminSpec, AdminToken, Config, DrainSpec};
+pub use spec::{AccessLogSpec, AdminRole, AdminSpec, AdminToken, Config, DrainSpec, ModelControl};

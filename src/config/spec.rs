@@ -29,6 +29,10 @@ pub struct Config {
     pub drain: DrainSpec,
     /// The ONNX Runtime library; without it `ORT_DYLIB_PATH` and the system decide.
     pub onnx_library: Option<PathBuf>,
+    /// What may change which models are loaded.
+    pub model_control: ModelControl,
+    /// Between two looks at model folders.
+    pub poll_interval: Duration,
     /// What clients call; never empty, names unique.
     pub models: Vec<ModelSpec>,
     /// How models move to other versions: at most one for each model, in the order of `models`.
@@ -82,6 +86,17 @@ impl AdminRole {
             Self::Operate => "operate",
         }
     }
+}
+
+/// What may change which models are loaded, beside the configuration. Triton's model control modes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelControl {
+    /// Nothing.
+    None,
+    /// What lies in model folders.
+    Poll,
+    /// Clients, by commands.
+    Explicit,
 }
 
 /// The access log.

@@ -131,6 +131,13 @@ texts! {
             false => Ok(t.to_owned()),
         },
         { "pattern": "^[^/\\\\]+$" };
+    /// SHA-256 in hexadecimal, with or without `sha256:` in front.
+    DigestText(String), "a SHA-256",
+        |t| match t.strip_prefix("sha256:").unwrap_or(t) {
+            hex if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()) => Ok(hex.to_ascii_lowercase()),
+            _ => Err((format!("{:?} is not a SHA-256", short(t)), "write the 64 digits that `sha256sum` prints".into())),
+        },
+        { "pattern": "^(sha256:)?[0-9a-fA-F]{64}$" };
     /// Name that some server or protocol knows something by.
     ForeignText(String), "text",
         |t| match t.chars().any(char::is_control) || t.len() > 255 {

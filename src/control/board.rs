@@ -199,6 +199,7 @@ impl Switchboard {
             for engine in &prepared.fresh {
                 engine.wait_loaded().await;
                 if let Err(error) = engine.signature()
+                    && !engine.spec().unloaded
                     && !prepared.retried.contains(engine.spec())
                 {
                     let model = engine.spec().path().display().to_string();
@@ -265,7 +266,9 @@ impl State {
 }
 
 fn declared_weights(model: &ModelSpec) -> Vec<(VersionName, Weight)> {
-    model.versions.iter().map(|v| (v.name.clone(), v.weight)).collect()
+    // A version that comes to stand by changes nobody's weights.
+    let live = model.versions.iter().filter(|v| v.weight > Weight::ZERO);
+    live.map(|v| (v.name.clone(), v.weight)).collect()
 }
 
 /// What could not be loaded.

@@ -6,16 +6,22 @@
 //! - [`protobuf`] finds and writes string fields of protobuf messages.
 //! - [`mod@pointer`] reads one value at an RFC 6901 pointer.
 //! - [`peek`] reads a request body ahead just as far as routing needs it.
-//! - [`tensor`] is what models take and give; [`v2_json`] and [`v1`] are its JSON forms.
+//! - [`tensor`] is what models take and give; [`v2_json`], [`v2_grpc`] and [`v1`] are its forms in the
+//!   protocols, [`raw`] and [`json_data`] those of its values.
+//! - [`grpc_services`] has the messages of the services about the server: health and reflection.
 
 pub mod answer;
 pub mod content;
+pub mod grpc_services;
 pub mod json_data;
 pub mod json_scan;
 pub mod path;
 pub mod peek;
 pub mod pointer;
 pub mod protobuf;
+mod protobuf_fields;
+pub mod raw;
 pub mod tensor;
 pub mod v1;
+pub mod v2_grpc;
 pub mod v2_json;

@@ -17,9 +17,12 @@ pub enum Api<'a> {
     /// Open Inference Protocol v2, gRPC: `/inference.GRPCInferenceService/{Method}`. The model is
     /// named in the message.
     Grpc(GrpcMethod),
+    /// About the server as a whole, over gRPC: its own methods of the inference service, health and
+    /// reflection.
+    GrpcServer(GrpcServer),
     /// OpenAI: `/v1/chat/completions` and its like. The model is named in the JSON body.
     OpenAi(OpenAiCall),
-    /// About the server as a whole: `/v2`, `/v2/health/…`, `/v2/repository/…`.
+    /// About the server as a whole: `/v2`, `/v2/health/…`, `/v2/repository/…`, `/v2/models/stats`.
     Server,
     /// Anything else.
     Other,
@@ -78,9 +81,31 @@ pub enum GrpcMethod {
     ModelConfig,
     /// `ModelStatistics` (Triton).
     ModelStatistics,
-    /// A method without a model, or one that manages the server (`RepositoryModelLoad`, …), which
-    /// is never renamed.
+    /// Any other method.
     Other,
+}
+
+/// A gRPC call about the server as a whole. Nothing in it is ever renamed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GrpcServer {
+    /// `inference.GRPCInferenceService/ServerLive`.
+    Live,
+    /// `inference.GRPCInferenceService/ServerReady`.
+    Ready,
+    /// `inference.GRPCInferenceService/ServerMetadata`.
+    Metadata,
+    /// `inference.GRPCInferenceService/RepositoryIndex` (Triton).
+    RepositoryIndex,
+    /// `inference.GRPCInferenceService/RepositoryModelLoad` (Triton).
+    RepositoryModelLoad,
+    /// `inference.GRPCInferenceService/RepositoryModelUnload` (Triton).
+    RepositoryModelUnload,
+    /// `grpc.health.v1.Health/Check`.
+    HealthCheck,
+    /// `grpc.health.v1.Health/Watch`: a stream of answers.
+    HealthWatch,
+    /// `ServerReflectionInfo` of `grpc.reflection.v1` or `v1alpha`: a stream each way.
+    Reflection,
 }
 
 /// An OpenAI call whose JSON body names the model.
@@ -126,12 +151,25 @@ pub fn parse(path: &str) -> Api<'_> {
         };
     }
     if let Some(method) = path.strip_prefix("/inference.GRPCInferenceService/") {
-        return Api::Grpc(GrpcMethod::parse(method));
+        return GrpcServer::parse(method)
+            .map_or_else(|| Api::Grpc(GrpcMethod::parse(method)), Api::GrpcServer);
     }
-    Api::Other
+    match path {
+        "/grpc.health.v1.Health/Check" => Api::GrpcServer(GrpcServer::HealthCheck),
+        "/grpc.health.v1.Health/Watch" => Api::GrpcServer(GrpcServer::HealthWatch),
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+        | "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo" => {
+            Api::GrpcServer(GrpcServer::Reflection)
+        }
+        _ => Api::Other,
+    }
 }
 
 fn parse_v2(rest: &str) -> Api<'_> {
+    // As Triton has it: the statistics of all models, not metadata of a model of that name.
+    if rest == "/models/stats" {
+        return Api::Server;
+    }
     if let Some(rest) = rest.strip_prefix("/models/") {
         let call = || {
             let (model, rest) = split_segment(rest);
@@ -209,7 +247,7 @@ impl<'a> Api<'a> {
     pub fn model(&self) -> Option<Segment<'a>> {
         match self {
             Self::V2(call) | Self::V1(call) => Some(call.model),
-            Self::Grpc(_) | Self::OpenAi(_) | Self::Server | Self::Other => None,
+            Self::Grpc(_) | Self::GrpcServer(_) | Self::OpenAi(_) | Self::Server | Self::Other => None,
         }
     }
 
@@ -217,7 +255,7 @@ impl<'a> Api<'a> {
     pub fn version(&self) -> Option<Segment<'a>> {
         match self {
             Self::V2(call) | Self::V1(call) => call.version,
-            Self::Grpc(_) | Self::OpenAi(_) | Self::Server | Self::Other => None,
+            Self::Grpc(_) | Self::GrpcServer(_) | Self::OpenAi(_) | Self::Server | Self::Other => None,
         }
     }
 }
@@ -256,6 +294,22 @@ impl GrpcMethod {
             Self::ModelConfig => Some(NameFields { within: Some(1), model: 1, version: None }),
             Self::ModelReady | Self::ModelStatistics | Self::Other => None,
         }
+    }
+}
+
+// === impl GrpcServer ===
+
+impl GrpcServer {
+    fn parse(method: &str) -> Option<Self> {
+        Some(match method {
+            "ServerLive" => Self::Live,
+            "ServerReady" => Self::Ready,
+            "ServerMetadata" => Self::Metadata,
+            "RepositoryIndex" => Self::RepositoryIndex,
+            "RepositoryModelLoad" => Self::RepositoryModelLoad,
+            "RepositoryModelUnload" => Self::RepositoryModelUnload,
+            _ => return None,
+        })
     }
 }
 
@@ -363,7 +417,9 @@ mod tests {
 
     #[test]
     fn what_names_no_model_is_told_apart() {
-        for path in ["/v2", "/v2/", "/v2/health/live", "/v2/health/ready", "/v2/repository/index"] {
+        for path in
+            ["/v2", "/v2/", "/v2/health/live", "/v2/health/ready", "/v2/repository/index", "/v2/models/stats"]
+        {
             assert_eq!(parse(path), Api::Server, "{path}");
         }
         for path in [
@@ -388,8 +444,15 @@ mod tests {
         assert_eq!(parse("/inference.GRPCInferenceService/ModelInfer"), Api::Grpc(GrpcMethod::ModelInfer));
         assert_eq!(
             parse("/inference.GRPCInferenceService/RepositoryModelLoad"),
-            Api::Grpc(GrpcMethod::Other)
+            Api::GrpcServer(GrpcServer::RepositoryModelLoad)
         );
+        assert_eq!(parse("/inference.GRPCInferenceService/TraceSetting"), Api::Grpc(GrpcMethod::Other));
+        assert_eq!(parse("/grpc.health.v1.Health/Check"), Api::GrpcServer(GrpcServer::HealthCheck));
+        assert_eq!(
+            parse("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"),
+            Api::GrpcServer(GrpcServer::Reflection)
+        );
+        assert_eq!(parse("/grpc.health.v1.Health/List"), Api::Other);
     }
 
     #[test]

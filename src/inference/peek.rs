@@ -5,14 +5,17 @@
 //! rewriting of names changes every one. What cannot be read — compressed, malformed, too long — is absent, never an error: the
 //! request is then routed without it, and its server says what is wrong with it.
 
+use std::borrow::Cow;
+use std::io::Read as _;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use flate2::read::{GzDecoder, ZlibDecoder};
 
 use super::json_scan::{Field, Mark, Scanner};
 use super::path::Api;
 use super::pointer;
-use super::protobuf::{Find, find_string};
+use super::protobuf::{Find, find_string, find_string_in_order};
 
 /// What must be known of a body before its request can be routed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub enum Need {
     GrpcString {
         /// Its field number.
         field: u32,
+        /// Whether it is absent once a field with a higher number is met.
+        in_order: bool,
     },
     /// The scalar at a JSON pointer (RFC 6901). Needs the whole body.
     JsonPointer(Arc<str>),
@@ -37,10 +42,10 @@ impl Need {
         match api {
             Api::OpenAi(_) => Self::JsonModel,
             Api::Grpc(method) => match method.request_fields() {
-                Some(fields) => Self::GrpcString { field: fields.model },
+                Some(fields) => Self::GrpcString { field: fields.model, in_order: false },
                 None => Self::Nothing,
             },
-            Api::V2(_) | Api::V1(_) | Api::Server | Api::Other => Self::Nothing,
+            Api::V2(_) | Api::V1(_) | Api::GrpcServer(_) | Api::Server | Api::Other => Self::Nothing,
         }
     }
 }
@@ -66,7 +71,7 @@ pub struct Peek {
 enum Reader {
     Settled,
     Json { scanner: Scanner, value: Option<Vec<u8>> },
-    Grpc { field: u32, read: BytesMut },
+    Grpc { field: u32, in_order: bool, read: BytesMut },
     Pointer { pointer: Arc<str>, first: Bytes, more: BytesMut },
 }
 
@@ -85,7 +90,9 @@ impl Peek {
         let reader = match need {
             Need::Nothing => Reader::Settled,
             Need::JsonModel => Reader::Json { scanner: Scanner::new(MODEL), value: None },
-            Need::GrpcString { field } => Reader::Grpc { field: *field, read: BytesMut::new() },
+            Need::GrpcString { field, in_order } => {
+                Reader::Grpc { field: *field, in_order: *in_order, read: BytesMut::new() }
+            }
             Need::JsonPointer(pointer) => {
                 Reader::Pointer { pointer: pointer.clone(), first: Bytes::new(), more: BytesMut::new() }
             }
@@ -101,10 +108,10 @@ impl Peek {
         let said = match &mut self.reader {
             Reader::Settled => Peeked::Done(None),
             Reader::Json { scanner, value } => read_json(scanner, value, chunk),
-            Reader::Grpc { field, read } => {
+            Reader::Grpc { field, in_order, read } => {
                 let room = (MAX_MESSAGE_HEAD + PREFIX).saturating_sub(read.len());
                 read.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
-                read_grpc(read, *field, chunk.len() >= room)
+                read_grpc(read, *field, *in_order, chunk.len() >= room)
             }
             Reader::Pointer { first, more, .. } => {
                 match first.is_empty() {
@@ -161,26 +168,52 @@ fn read_json(scanner: &mut Scanner, value: &mut Option<Vec<u8>>, mut rest: &[u8]
     }
 }
 
-/// The name in the first message of `read`: the flag must be 0, for of a compressed message
-/// nothing can be read without unpacking it all.
-fn read_grpc(read: &[u8], field: u32, full: bool) -> Peeked {
+/// The string in the first message of `read`, compressed or not.
+fn read_grpc(read: &[u8], field: u32, in_order: bool, full: bool) -> Peeked {
     let Some((&[flag, a, b, c, d], message)) = read.split_first_chunk::<PREFIX>() else {
         return Peeked::More;
     };
-    if flag != 0 {
-        return Peeked::Done(None);
-    }
     let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
-    let complete = message.len() >= length;
-    match find_string(message.get(..length).unwrap_or(message), field, complete) {
+    let mut complete = message.len() >= length;
+    let message = message.get(..length).unwrap_or(message);
+    let message = match flag {
+        0 => Cow::Borrowed(message),
+        1 => {
+            let plain = inflate(message);
+            complete &= plain.len() < MAX_MESSAGE_HEAD;
+            Cow::Owned(plain)
+        }
+        _ => return Peeked::Done(None),
+    };
+    let full = full || message.len() >= MAX_MESSAGE_HEAD;
+    let find = if in_order { find_string_in_order } else { find_string };
+    match find(&message, field, complete) {
         Find::Found(name) if name.len() <= MAX_NAME => Peeked::Done(Some(name.to_owned())),
         Find::NeedMore if !full => Peeked::More,
         _ => Peeked::Done(None),
     }
 }
 
+/// The first bytes of a message compressed by gzip or deflate, of which `packed` is read so far; nothing
+/// where it is neither.
+fn inflate(packed: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    let limit = u64::try_from(MAX_MESSAGE_HEAD).unwrap_or(u64::MAX);
+    // An end in the middle is an error of the reader, and what was read before it stays.
+    let _ = match packed {
+        [0x1f, 0x8b, ..] => GzDecoder::new(packed).take(limit).read_to_end(&mut plain),
+        _ => ZlibDecoder::new(packed).take(limit).read_to_end(&mut plain),
+    };
+    plain
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::{GzEncoder, ZlibEncoder};
+
     use super::*;
     use crate::inference::path::parse;
     use crate::inference::protobuf::put_field;
@@ -202,7 +235,7 @@ mod tests {
     fn the_path_says_what_must_be_read() {
         assert_eq!(Need::model_of(&parse("/v1/embeddings")), Need::JsonModel);
         let grpc = |method| Need::model_of(&parse(&format!("/inference.GRPCInferenceService/{method}")));
-        assert_eq!(grpc("ModelStreamInfer"), Need::GrpcString { field: 1 });
+        assert_eq!(grpc("ModelStreamInfer"), Need::GrpcString { field: 1, in_order: false });
         assert_eq!(grpc("ServerLive"), Need::Nothing);
         assert_eq!(Need::model_of(&parse("/v2/models/m/infer")), Need::Nothing);
     }
@@ -226,18 +259,39 @@ mod tests {
         let mut message = BytesMut::new();
         put_field(&mut message, 1, b"fraud");
         put_field(&mut message, 7, &vec![0; 1 << 20]);
-        let framed = |flag: u8| {
-            let mut body = vec![flag];
-            body.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
-            body.extend(&message);
-            body
-        };
-        let need = Need::GrpcString { field: 1 };
-        assert_eq!(peek(&need, &framed(0), 1), (Some("fraud".into()), 12));
-        assert_eq!(peek(&need, &framed(0), 1000).1, 1000);
-        assert_eq!(peek(&need, &framed(1), 100), (None, 100));
-        assert_eq!(peek(&Need::GrpcString { field: 9 }, &framed(0), 16_000).0, None);
+        let body = framed(0, &message);
+        let need = Need::GrpcString { field: 1, in_order: false };
+        assert_eq!(peek(&need, &body, 1), (Some("fraud".into()), 12));
+        assert_eq!(peek(&need, &body, 1000).1, 1000);
+        // Said to be compressed, and it is not.
+        assert_eq!(peek(&need, &framed(1, &message), 16_000).0, None);
+        assert_eq!(peek(&Need::GrpcString { field: 9, in_order: false }, &body, 16_000).0, None);
         assert_eq!(peek(&need, &[0, 0, 0, 0, 0], 5), (None, 5));
+        // The field behind it shows soon that there is no version.
+        assert_eq!(peek(&Need::GrpcString { field: 2, in_order: true }, &body, 1), (None, 16));
+    }
+
+    #[test]
+    fn a_grpc_name_is_read_from_the_head_of_a_compressed_message() {
+        let mut message = BytesMut::new();
+        put_field(&mut message, 1, b"fraud");
+        put_field(&mut message, 7, &(0..1 << 18).map(|n| (n * 7919 >> 3) as u8).collect::<Vec<_>>());
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(&message).unwrap();
+        let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());
+        zlib.write_all(&message).unwrap();
+        let need = Need::GrpcString { field: 1, in_order: false };
+        for packed in [gzip.finish().unwrap(), zlib.finish().unwrap()] {
+            let body = framed(1, &packed);
+            let (name, read) = peek(&need, &body, 512);
+            assert_eq!(name.as_deref(), Some("fraud"));
+            assert!(read < body.len(), "{read} of {}", body.len());
+        }
+    }
+
+    fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        [&[flag][..], &length, message].concat()
     }
 
     #[test]

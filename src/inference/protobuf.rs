@@ -26,7 +26,17 @@ pub enum Find<T> {
 /// The *first* occurrence is found. Parsers let the last one win, which no prefix can tell; no
 /// known client writes a name twice, and the rewriting of names appends, so it wins over both.
 pub fn find_string(prefix: &[u8], field: u32, complete: bool) -> Find<&str> {
-    match find(prefix, field, complete) {
+    as_string(find(prefix, field, complete, false), complete)
+}
+
+/// The same where fields stand in the order of their numbers, as every known writer has them: a field
+/// that stands before megabytes of others is known to be absent once one with a higher number is met.
+pub fn find_string_in_order(prefix: &[u8], field: u32, complete: bool) -> Find<&str> {
+    as_string(find(prefix, field, complete, true), complete)
+}
+
+fn as_string(found: Find<Field<'_>>, complete: bool) -> Find<&str> {
+    match found {
         Find::Found(Field { body: Body::Whole(bytes), .. }) => {
             std::str::from_utf8(bytes).map_or(Find::Malformed, Find::Found)
         }
@@ -39,7 +49,7 @@ pub fn find_string(prefix: &[u8], field: u32, complete: bool) -> Find<&str> {
 
 /// Whether the length-delimited `field` occurs at the top level; its own bytes need not be there.
 pub fn find_field(prefix: &[u8], field: u32, complete: bool) -> Find<()> {
-    match find(prefix, field, complete) {
+    match find(prefix, field, complete, false) {
         Find::Found(Field { body: Body::Whole(_) | Body::Partial, .. }) => Find::Found(()),
         Find::Found(_) | Find::Malformed => Find::Malformed,
         Find::NeedMore => Find::NeedMore,
@@ -78,11 +88,12 @@ enum Body<'a> {
     Number,
 }
 
-fn find(prefix: &[u8], field: u32, complete: bool) -> Find<Field<'_>> {
+fn find(prefix: &[u8], field: u32, complete: bool, in_order: bool) -> Find<Field<'_>> {
     let mut rest = prefix;
     while !rest.is_empty() {
         match next_field(&mut rest) {
             Find::Found(found) if found.number == u64::from(field) => return Find::Found(found),
+            Find::Found(found) if in_order && found.number > u64::from(field) => return Find::Absent,
             Find::Found(Field { body: Body::Partial, .. }) | Find::NeedMore => {
                 return if complete { Find::Malformed } else { Find::NeedMore };
             }
@@ -199,6 +210,16 @@ mod tests {
         }
         assert_eq!(find_field(&bytes[..5], 1, false), Find::NeedMore);
         assert_eq!(find_field(&bytes[..6], 1, false), Find::Found(()));
+    }
+
+    #[test]
+    fn in_order_a_higher_number_says_that_a_field_is_absent() {
+        let bytes = message(&[(1, "fraud"), (5, "tensor"), (2, "3")]);
+        assert_eq!(find_string_in_order(&bytes, 1, false), Find::Found("fraud"));
+        assert_eq!(find_string_in_order(&bytes[..7], 2, false), Find::NeedMore);
+        // Known as soon as the tag and length of the tensor are there.
+        assert_eq!(find_string_in_order(&bytes[..9], 2, false), Find::Absent);
+        assert_eq!(find_string(&bytes, 2, false), Find::Found("3"));
     }
 
     #[test]

@@ -1,42 +1,52 @@
-//! The Open Inference Protocol v2 over REST: the JSON bodies of an inference request and answer.
+//! The Open Inference Protocol v2 over REST: the bodies of an inference request and answer, in JSON and
+//! in the binary tensor extension.
 //!
 //! A request is scanned once by `serde_json`; each input's `data` stays raw text and is then parsed
-//! straight into its typed vector. Values may be flat or nested as `shape` says. The binary tensor
-//! extension is not here: an input that announces binary data is refused with a line that says so.
+//! straight into its typed vector. Values may be flat or nested as `shape` says. In the binary
+//! extension the JSON comes first, as long as `Inference-Header-Content-Length` says, and the bytes
+//! of every input with `binary_data_size` follow in order; both forms may stand in one request, and
+//! the client chooses the form of each output. Absent: Triton's shared memory and classification.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 pub use super::json_data::{EncodeError, InvalidRequest};
 use super::json_data::{read, write_flat, write_json};
-use super::tensor::{Dtype, ShapeError, Tensor, TensorData};
+use super::raw;
+use super::tensor::{Dtype, ShapeError, Tensor, TensorData, element_count};
 
 /// Protocol parameters: named strings, numbers and truth values.
-pub type Parameters = serde_json::Map<String, serde_json::Value>;
+pub type Parameters = serde_json::Map<String, Value>;
+
+/// Tensors of one request, and outputs it may ask for.
+pub const MAX_TENSORS: usize = 1024;
 
 /// An inference request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InferRequest {
     /// The client's id, echoed in the answer.
     pub id: Option<String>,
-    /// Parameters of the whole request.
-    pub parameters: Parameters,
+    /// How long the client waits, from Triton's request parameter `timeout` (in microseconds).
+    pub timeout: Option<Duration>,
     /// Input tensors in the order sent.
     pub inputs: Vec<Tensor>,
     /// Outputs asked for; empty means all of them.
     pub outputs: Vec<RequestedOutput>,
+    /// Whether outputs that are not named are to come as binary data.
+    pub binary_outputs: bool,
 }
 
 /// One output that the client asks for.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestedOutput {
     /// Its name.
     pub name: String,
-    /// Its parameters.
-    #[serde(default)]
-    pub parameters: Parameters,
+    /// Whether it is to come as binary data.
+    pub binary: bool,
 }
 
 /// What an inference answer says beside its tensors.
@@ -50,6 +60,15 @@ pub struct InferAnswer<'a> {
     pub id: Option<&'a str>,
 }
 
+/// The body of an inference answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// The body.
+    pub body: Vec<u8>,
+    /// Bytes of JSON at its start, where binary data follows: `Inference-Header-Content-Length`.
+    pub json: Option<usize>,
+}
+
 #[derive(Deserialize)]
 struct RawRequest<'a> {
     id: Option<String>,
@@ -58,7 +77,7 @@ struct RawRequest<'a> {
     #[serde(borrow)]
     inputs: Vec<RawInput<'a>>,
     #[serde(default)]
-    outputs: Vec<RequestedOutput>,
+    outputs: Vec<RawOutput>,
 }
 
 #[derive(Deserialize)]
@@ -74,46 +93,170 @@ struct RawInput<'a> {
     data: Option<&'a RawValue>,
 }
 
-/// Reads the body of `POST /v2/models/{model}/infer`.
+#[derive(Deserialize)]
+struct RawOutput {
+    name: String,
+    #[serde(default)]
+    parameters: Parameters,
+}
+
+/// Reads the body of `POST /v2/models/{model}/infer` that is JSON and nothing else.
+///
+/// # Errors
+/// As [`decode_mixed`].
+pub fn decode(body: &[u8]) -> Result<InferRequest, InvalidRequest> {
+    decode_mixed(body, None)
+}
+
+/// Reads the body of `POST /v2/models/{model}/infer`, of which the first `json` bytes are JSON if the
+/// client says so.
 ///
 /// # Errors
 /// [`InvalidRequest`] with one line for the client: the place, what was found, what was expected.
-pub fn decode(body: &[u8]) -> Result<InferRequest, InvalidRequest> {
-    let raw: RawRequest<'_> = parse(body)?;
-    let inputs = raw
-        .inputs
-        .into_iter()
-        .enumerate()
-        .map(|(at, input)| {
-            let name = input.name.clone();
-            tensor(input).map_err(|why| InvalidRequest(format!("inputs[{at}] {name:?}: {why}")))
-        })
-        .collect::<Result<_, _>>()?;
-    Ok(InferRequest { id: raw.id, parameters: raw.parameters, inputs, outputs: raw.outputs })
+pub fn decode_mixed(body: &[u8], json: Option<usize>) -> Result<InferRequest, InvalidRequest> {
+    let length = json.unwrap_or(body.len());
+    let (text, mut binary) = body.split_at_checked(length).ok_or_else(|| {
+        let found = body.len();
+        InvalidRequest(format!(
+            "Inference-Header-Content-Length is {length}, and the request body has only {found} bytes"
+        ))
+    })?;
+    let raw: RawRequest<'_> = parse(text)?;
+    if raw.inputs.len().max(raw.outputs.len()) > MAX_TENSORS {
+        return Err(InvalidRequest(format!("more than {MAX_TENSORS} inputs or outputs")));
+    }
+    let place = |at: usize, name: &str, why: String| InvalidRequest(format!("inputs[{at}] {name:?}: {why}"));
+    let mut inputs = Vec::with_capacity(raw.inputs.len());
+    for (at, input) in raw.inputs.into_iter().enumerate() {
+        let name = input.name.clone();
+        let bytes = json.is_some().then_some(&mut binary);
+        inputs.push(tensor(input, bytes).map_err(|why| place(at, &name, why))?);
+    }
+    if !binary.is_empty() {
+        let left = binary.len();
+        return Err(InvalidRequest(format!(
+            "{left} bytes behind the inputs' binary data belong to no input"
+        )));
+    }
+    let binary_outputs = flag(&raw.parameters, "binary_data_output").map_err(InvalidRequest)?;
+    let outputs = raw.outputs.into_iter().enumerate().map(|(at, output)| {
+        let binary = output_form(&output, binary_outputs.unwrap_or(false))
+            .map_err(|why| InvalidRequest(format!("outputs[{at}] {:?}: {why}", output.name)))?;
+        Ok(RequestedOutput { name: output.name, binary })
+    });
+    Ok(InferRequest {
+        outputs: outputs.collect::<Result<_, InvalidRequest>>()?,
+        id: raw.id,
+        timeout: timeout(&raw.parameters).map_err(InvalidRequest)?,
+        inputs,
+        binary_outputs: binary_outputs.unwrap_or(false),
+    })
 }
 
-fn tensor(input: RawInput<'_>) -> Result<Tensor, String> {
-    let Some(dtype) = Dtype::from_name(&input.datatype) else {
-        let known = Dtype::ALL.map(Dtype::name).join(", ");
-        return Err(format!("datatype {:?} is unknown, expected one of {known}", input.datatype));
-    };
-    let Some(json) = input.data else {
-        return Err(if input.parameters.contains_key("binary_data_size") {
-            "the binary tensor extension is not supported here yet, send \"data\" as JSON".to_owned()
-        } else {
-            "\"data\" is missing".to_owned()
-        });
-    };
-    // One value takes two bytes of text at least, whatever the shape promises.
-    let count = super::tensor::element_count(&input.shape).unwrap_or(0);
-    let mut data = TensorData::with_capacity(dtype, count.min(json.get().len() / 2 + 1));
-    let nested = read(json.get(), &mut data).map_err(|why| format!("\"data\": {why}"))?;
-    if nested.len() > 1 && nested != input.shape {
-        return Err(format!("\"data\" is nested as {nested:?}, shape says {:?}", input.shape));
+/// Whether an output is to come as binary data.
+fn output_form(output: &RawOutput, default: bool) -> Result<bool, String> {
+    refuse_unserved(&output.parameters)?;
+    Ok(flag(&output.parameters, "binary_data")?.unwrap_or(default))
+}
+
+/// Parameters that would change what an answer is, and that are not served here.
+fn refuse_unserved(parameters: &Parameters) -> Result<(), String> {
+    for name in ["shared_memory_region", "classification"] {
+        if parameters.get(name).is_some_and(|value| *value != Value::from(0)) {
+            return Err(format!("the parameter {name:?} is not supported here"));
+        }
     }
-    Tensor::new(input.name, input.shape, data).map_err(|error| match error {
+    Ok(())
+}
+
+fn flag(parameters: &Parameters, name: &str) -> Result<Option<bool>, String> {
+    match parameters.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Bool(value)) => Ok(Some(*value)),
+        Some(other) => Err(format!("the parameter {name:?} is {other}, expected true or false")),
+    }
+}
+
+fn timeout(parameters: &Parameters) -> Result<Option<Duration>, String> {
+    match parameters.get("timeout") {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => match value.as_u64() {
+            // As Triton has it: none.
+            Some(0) => Ok(None),
+            Some(micros) => Ok(Some(Duration::from_micros(micros))),
+            None => Err(format!("the parameter \"timeout\" is {value}, expected whole microseconds")),
+        },
+    }
+}
+
+fn tensor(input: RawInput<'_>, binary: Option<&mut &[u8]>) -> Result<Tensor, String> {
+    let dtype = dtype(&input.datatype)?;
+    refuse_unserved(&input.parameters)?;
+    let (data, what) = match (input.data, input.parameters.get("binary_data_size")) {
+        (Some(_), Some(_)) => {
+            return Err("\"data\" and binary_data_size are both there, expected one".to_owned());
+        }
+        (None, None) => return Err("\"data\" is missing".to_owned()),
+        (None, Some(size)) => {
+            let Some(rest) = binary else {
+                return Err("binary_data_size needs the header Inference-Header-Content-Length, which says \
+                            where the JSON ends and binary data begins"
+                    .to_owned());
+            };
+            (
+                raw::decode(dtype, take(rest, size)?).map_err(|why| format!("binary data: {why}"))?,
+                "binary data",
+            )
+        }
+        (Some(json), None) => (nested(json.get(), dtype, &input.shape)?, "\"data\""),
+    };
+    of_shape(input.name, input.shape, data, what)
+}
+
+/// The next `size` bytes of `rest`.
+fn take<'a>(rest: &mut &'a [u8], size: &Value) -> Result<&'a [u8], String> {
+    let Some(size) = size.as_u64().and_then(|size| usize::try_from(size).ok()) else {
+        return Err(format!("binary_data_size is {size}, expected a number of bytes"));
+    };
+    let left = rest.len();
+    let (bytes, after) = rest.split_at_checked(size).ok_or_else(|| {
+        format!("binary_data_size is {size}, and only {left} bytes of binary data are left")
+    })?;
+    *rest = after;
+    Ok(bytes)
+}
+
+/// The values of a JSON array of `dtype`, flat or nested as `shape` says.
+fn nested(json: &str, dtype: Dtype, shape: &[i64]) -> Result<TensorData, String> {
+    // One value takes two bytes of text at least, whatever the shape promises.
+    let count = element_count(shape).unwrap_or(0);
+    let mut data = TensorData::with_capacity(dtype, count.min(json.len() / 2 + 1));
+    let nested = read(json, &mut data).map_err(|why| format!("\"data\": {why}"))?;
+    if nested.len() > 1 && nested != shape {
+        return Err(format!("\"data\" is nested as {nested:?}, shape says {shape:?}"));
+    }
+    Ok(data)
+}
+
+/// The type of that name, or a line that names them all.
+pub(super) fn dtype(name: &str) -> Result<Dtype, String> {
+    Dtype::from_name(name).ok_or_else(|| {
+        let name: String = name.chars().take(40).collect();
+        let known = Dtype::ALL.map(Dtype::name).join(", ");
+        format!("datatype {name:?} is unknown, expected one of {known}")
+    })
+}
+
+/// A tensor whose values stood in `what`.
+pub(super) fn of_shape(
+    name: impl Into<String>,
+    shape: Vec<i64>,
+    data: TensorData,
+    what: &str,
+) -> Result<Tensor, String> {
+    Tensor::new(name, shape, data).map_err(|error| match error {
         ShapeError::Count { shape, expected, found } => {
-            format!("\"data\" has {found} values, shape {shape:?} takes {expected}")
+            format!("{what} has {found} values, shape {shape:?} takes {expected}")
         }
         impossible @ ShapeError::Impossible(_) => impossible.to_string(),
     })
@@ -151,14 +294,26 @@ fn not_a_number(body: &[u8], error: &serde_json::Error) -> bool {
     [&b"NaN"[..], b"nan", b"Infinity", b"inf"].iter().any(|word| near.windows(word.len()).any(|w| w == *word))
 }
 
-/// Writes the body of an inference answer, values flat in row-major order.
+/// Writes the body of an inference answer as JSON, values flat in row-major order.
 ///
 /// # Errors
-/// [`EncodeError::NotFinite`] when an output holds NaN or an infinity.
+/// As [`encode_mixed`].
 pub fn encode<'a>(
     answer: InferAnswer<'_>,
     outputs: impl IntoIterator<Item = &'a Tensor>,
 ) -> Result<Vec<u8>, EncodeError> {
+    encode_mixed(answer, outputs.into_iter().map(|output| (output, false))).map(|encoded| encoded.body)
+}
+
+/// Writes the body of an inference answer: for each output its values flat in row-major order, as JSON
+/// or, where its flag is set, as binary data behind the JSON.
+///
+/// # Errors
+/// [`EncodeError::NotFinite`] when an output that is to be JSON holds NaN or an infinity.
+pub fn encode_mixed<'a>(
+    answer: InferAnswer<'_>,
+    outputs: impl IntoIterator<Item = (&'a Tensor, bool)>,
+) -> Result<Encoded, EncodeError> {
     let mut out = Vec::with_capacity(256);
     out.extend_from_slice(b"{\"model_name\":");
     write_json(&mut out, answer.model_name);
@@ -169,7 +324,8 @@ pub fn encode<'a>(
         write_json(&mut out, id);
     }
     out.extend_from_slice(b",\"outputs\":[");
-    for (at, tensor) in outputs.into_iter().enumerate() {
+    let mut binary = Vec::new();
+    for (at, (tensor, is_binary)) in outputs.into_iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
@@ -179,123 +335,25 @@ pub fn encode<'a>(
         out.extend_from_slice(tensor.dtype().name().as_bytes());
         out.extend_from_slice(b"\",\"shape\":");
         write_json(&mut out, tensor.shape());
-        out.extend_from_slice(b",\"data\":");
-        write_flat(&mut out, tensor.name(), tensor.data())?;
-        out.push(b'}');
+        if is_binary {
+            out.extend_from_slice(b",\"parameters\":{\"binary_data_size\":");
+            write_json(&mut out, raw::size(tensor.data()));
+            out.extend_from_slice(b"}}");
+            binary.push(tensor);
+        } else {
+            out.extend_from_slice(b",\"data\":");
+            write_flat(&mut out, tensor.name(), tensor.data())?;
+            out.push(b'}');
+        }
     }
     out.extend_from_slice(b"]}");
-    Ok(out)
+    let json = (!binary.is_empty()).then_some(out.len());
+    out.reserve_exact(binary.iter().map(|tensor| raw::size(tensor.data())).sum());
+    for tensor in binary {
+        raw::encode(tensor.data(), &mut out);
+    }
+    Ok(Encoded { body: out, json })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn message(body: &str) -> String {
-        decode(body.as_bytes()).unwrap_err().to_string()
-    }
-
-    fn input(fields: &str) -> String {
-        format!(r#"{{"inputs":[{{"name":"x",{fields}}}]}}"#)
-    }
-
-    #[test]
-    fn a_request_keeps_its_id_parameters_and_requested_outputs() {
-        let request = decode(
-            br#"{"id":"7","parameters":{"p":1},"extra":[{}],
-                "inputs":[{"name":"x","shape":[2,2],"datatype":"FP32","data":[[1,2],[3,4.5]]},
-                          {"name":"s","shape":[1],"datatype":"BYTES","data":["a\"\u00e9\n"]}],
-                "outputs":[{"name":"y","parameters":{"binary_data":false}}]}"#,
-        )
-        .unwrap();
-        assert_eq!(request.id.as_deref(), Some("7"));
-        assert_eq!(request.parameters.get("p"), Some(&serde_json::json!(1)));
-        assert_eq!(request.outputs[0].name, "y");
-        assert_eq!(request.outputs[0].parameters.len(), 1);
-        assert_eq!(request.inputs[0].shape(), [2, 2]);
-        assert_eq!(request.inputs[0].data(), &TensorData::Fp32(vec![1.0, 2.0, 3.0, 4.5]));
-        assert_eq!(request.inputs[1].data(), &TensorData::Bytes(vec!["a\"é\n".to_owned()]));
-    }
-
-    #[test]
-    fn flat_nested_and_scalar_data_are_the_same_to_a_reader() {
-        for data in ["[1,2,3,4]", "[[1,2],[3,4]]"] {
-            let body = input(&format!(r#""shape":[2,2],"datatype":"INT8","data":{data}"#));
-            assert_eq!(
-                decode(body.as_bytes()).unwrap().inputs[0].data(),
-                &TensorData::Int8(vec![1, 2, 3, 4])
-            );
-        }
-        for data in ["5", "[5]"] {
-            let body = input(&format!(r#""shape":[],"datatype":"INT8","data":{data}"#));
-            assert_eq!(decode(body.as_bytes()).unwrap().inputs[0].data(), &TensorData::Int8(vec![5]));
-        }
-    }
-
-    #[test]
-    fn every_mistake_is_named_with_its_place_and_what_was_expected() {
-        assert_eq!(message(""), "the request body is empty, expected a JSON object");
-        assert!(message("{").starts_with("the request body is not valid JSON: EOF"));
-        assert!(message("{}").starts_with("missing field `inputs`"));
-        assert!(message(r#"{"inputs":[{"shape":[1]}]}"#).starts_with("inputs[0]: missing field `name`"));
-        assert!(
-            message(&input(r#""shape":[1,"a"]"#)).starts_with("inputs[0].shape[1]: invalid type: string")
-        );
-        assert!(
-            message(&input(r#""shape":[1],"datatype":"FLOAT","data":[1]"#))
-                .starts_with(r#"inputs[0] "x": datatype "FLOAT" is unknown, expected one of BOOL, UINT8"#)
-        );
-        assert_eq!(
-            message(&input(r#""shape":[3],"datatype":"FP32","data":[1,2]"#)),
-            r#"inputs[0] "x": "data" has 2 values, shape [3] takes 3"#
-        );
-        assert_eq!(
-            message(&input(r#""shape":[2,3],"datatype":"FP32","data":[[1,2],[3,4],[5,6]]"#)),
-            r#"inputs[0] "x": "data" is nested as [3, 2], shape says [2, 3]"#
-        );
-        assert!(message(&input(r#""shape":[-1],"datatype":"FP32","data":[1]"#)).contains("is not a shape"));
-        assert!(message(&input(r#""shape":[1],"datatype":"FP32""#)).ends_with("\"data\" is missing"));
-        assert!(
-            message(&input(r#""shape":[1],"datatype":"FP32","parameters":{"binary_data_size":4}"#))
-                .contains("binary tensor extension is not supported")
-        );
-        assert!(
-            message(&input(r#""shape":[1],"datatype":"FP32","data":[true]"#))
-                .starts_with(r#"inputs[0] "x": "data": value 0 is true, expected FP32"#)
-        );
-    }
-
-    #[test]
-    fn nan_and_infinity_get_a_line_that_says_json_has_none() {
-        for word in ["NaN", "Infinity", "-Infinity"] {
-            let line = message(&input(&format!(r#""shape":[2],"datatype":"FP32","data":[1,{word}]"#)));
-            assert!(line.contains("no NaN and no infinity"), "{word}: {line}");
-        }
-    }
-
-    #[test]
-    fn a_huge_shape_reserves_no_memory() {
-        let body = input(r#""shape":[1152921504606846975],"datatype":"FP64","data":[]"#);
-        assert!(message(&body).contains("has 0 values"));
-    }
-
-    #[test]
-    fn an_answer_is_written_field_by_field() {
-        let outputs = [
-            Tensor::new("label", vec![2], TensorData::Int64(vec![1, -2])).unwrap(),
-            Tensor::new("p\"", vec![1, 2], TensorData::Fp32(vec![0.1, 1.0])).unwrap(),
-            Tensor::new("b", vec![], TensorData::Bool(vec![true])).unwrap(),
-        ];
-        let answer = InferAnswer { model_name: "m", model_version: "3", id: Some("a\n") };
-        let text = String::from_utf8(encode(answer, &outputs).unwrap()).unwrap();
-        assert_eq!(
-            text,
-            concat!(
-                r#"{"model_name":"m","model_version":"3","id":"a\n","outputs":["#,
-                r#"{"name":"label","datatype":"INT64","shape":[2],"data":[1,-2]},"#,
-                r#"{"name":"p\"","datatype":"FP32","shape":[1,2],"data":[0.1,1.0]},"#,
-                r#"{"name":"b","datatype":"BOOL","shape":[],"data":[true]}]}"#
-            )
-        );
-    }
-}
+mod tests;

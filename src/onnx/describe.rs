@@ -1,26 +1,128 @@
-//! What a model is, as the protocols' metadata documents.
+//! What a model is and has done, as the protocols' documents; those of the Open Inference Protocol are
+//! the messages of its gRPC form, which REST writes as JSON.
 
 use serde_json::{Value, json};
 
 use crate::inference::tensor::Dtype;
+use crate::inference::v2_grpc::about::{ModelMetadata, TensorMetadata};
+use crate::inference::v2_grpc::triton::{
+    BatchStatistics, DynamicBatching, InferStatistics, InstanceGroup, KIND_CPU, ModelConfig, ModelInput,
+    ModelOutput, ModelStatistics, Spent, StatisticsAnswer, TransactionPolicy, data_type,
+};
 
-use super::engine::State;
+use super::engine::{Engine, State};
+use super::error::EngineError;
+use super::family::Family;
 use super::signature::{Dim, Signature, Slot};
+use super::statistics::Timed;
 
-/// `GET /v2/models/{model}` (Open Inference Protocol v2, "Model Metadata").
-pub(super) fn v2_metadata(model: &str, version: &str, signature: &Signature) -> Value {
-    let slots = |slots: &[Slot]| -> Vec<Value> {
-        let one =
-            |slot: &Slot| json!({"name": slot.name, "datatype": slot.dtype.name(), "shape": slot.shape()});
+/// "Model Metadata" of the Open Inference Protocol v2. The versions are those that may be asked for.
+pub(super) fn metadata(
+    model: &str,
+    family: Option<&Family>,
+    engine: &Engine,
+) -> Result<ModelMetadata, EngineError> {
+    let signature = engine.signature()?;
+    let tensors = |slots: &[Slot]| {
+        let one = |slot: &Slot| TensorMetadata {
+            name: slot.name.clone(),
+            datatype: slot.dtype.name().to_owned(),
+            shape: slot.shape(),
+        };
         slots.iter().map(one).collect()
     };
-    json!({
-        "name": model,
-        "versions": [version],
-        "platform": "onnxruntime_onnx",
-        "inputs": slots(&signature.inputs),
-        "outputs": slots(&signature.outputs),
+    let versions = family.map_or_else(|| vec![engine.spec().version], Family::ready_versions);
+    Ok(ModelMetadata {
+        name: model.to_owned(),
+        versions: versions.iter().map(u64::to_string).collect(),
+        platform: "onnxruntime_onnx".to_owned(),
+        inputs: tensors(&signature.inputs),
+        outputs: tensors(&signature.outputs),
     })
+}
+
+/// Triton's "Model Configuration". Where requests are put together, the first dimension is the batch
+/// and left out, as Triton has it.
+pub(super) fn config(model: &str, engine: &Engine) -> Result<ModelConfig, EngineError> {
+    let (signature, spec) = (engine.signature()?, engine.spec());
+    let mut slots = signature.inputs.iter().chain(&signature.outputs);
+    let batches = spec.max_batch_size > 1 && slots.all(|slot| matches!(slot.dims.first(), Some(Dim::Any(_))));
+    let dims = |slot: &Slot| slot.shape().split_off(usize::from(batches));
+    let micros = u64::try_from(spec.max_queue_delay.as_micros()).unwrap_or(u64::MAX);
+    Ok(ModelConfig {
+        name: model.to_owned(),
+        platform: "onnxruntime_onnx".to_owned(),
+        backend: "onnxruntime".to_owned(),
+        max_batch_size: if batches { i32::try_from(spec.max_batch_size).unwrap_or(i32::MAX) } else { 0 },
+        input: signature
+            .inputs
+            .iter()
+            .map(|slot| ModelInput {
+                name: slot.name.clone(),
+                data_type: data_type(slot.dtype),
+                dims: dims(slot),
+            })
+            .collect(),
+        output: signature
+            .outputs
+            .iter()
+            .map(|slot| ModelOutput {
+                name: slot.name.clone(),
+                data_type: data_type(slot.dtype),
+                dims: dims(slot),
+            })
+            .collect(),
+        dynamic_batching: batches.then(|| DynamicBatching {
+            preferred_batch_size: Vec::new(),
+            max_queue_delay_microseconds: micros,
+        }),
+        instance_group: vec![InstanceGroup {
+            name: model.to_owned(),
+            kind: KIND_CPU,
+            count: i32::try_from(spec.instances).unwrap_or(i32::MAX),
+        }],
+        default_model_filename: "model.onnx".to_owned(),
+        model_transaction_policy: Some(TransactionPolicy { decoupled: false }),
+    })
+}
+
+/// Triton's "Statistics", of every version of `family`, or of `engine` alone.
+pub(super) fn statistics(model: &str, family: Option<&Family>, engine: &Engine) -> StatisticsAnswer {
+    let model_stats = match family {
+        Some(family) => family.engines().iter().map(|engine| version_statistics(model, engine)).collect(),
+        None => vec![version_statistics(model, engine)],
+    };
+    StatisticsAnswer { model_stats }
+}
+
+/// What one version has done, in Triton's form, for a model that clients call `model`.
+pub fn version_statistics(model: &str, engine: &Engine) -> ModelStatistics {
+    let found = engine.statistics();
+    let spent = |timed: Timed| Some(Spent { count: timed.count, ns: timed.ns });
+    let batch = |batch: &super::statistics::BatchStatistics| BatchStatistics {
+        batch_size: batch.size,
+        compute_input: spent(batch.compute_input),
+        compute_infer: spent(batch.compute_infer),
+        compute_output: spent(batch.compute_output),
+    };
+    ModelStatistics {
+        name: model.to_owned(),
+        version: engine.spec().version.to_string(),
+        last_inference: found.last_inference_ms,
+        inference_count: found.inferences,
+        execution_count: found.executions,
+        inference_stats: Some(InferStatistics {
+            success: spent(found.success),
+            fail: spent(found.fail),
+            queue: spent(found.queue),
+            compute_input: spent(found.compute_input),
+            compute_infer: spent(found.compute_infer),
+            compute_output: spent(found.compute_output),
+            cache_hit: spent(Timed::default()),
+            cache_miss: spent(Timed::default()),
+        }),
+        batch_stats: found.batches.iter().map(batch).collect(),
+    }
 }
 
 /// `GET /v2/models/{model}/ready` (Open Inference Protocol v2, "Model Ready").

@@ -1,31 +1,38 @@
-//! REST calls on a model in process: Open Inference Protocol v2 and V1, JSON in and out.
+//! REST calls on a model in process: the Open Inference Protocol v2 with the binary tensor extension,
+//! Triton's configuration and statistics, and V1.
 //!
 //! The model and version that a path names were judged by whoever chose the engine; the answer bears
-//! the name that the client used and the version that really answered. No `Content-Type` is asked for. Every error is `{"error": "..."}`, and its
-//! [`FaultKind`] stands in the response's extensions, beside its [`Fault`] where the call was refused. Not here yet, and refused with a line that
-//! says so: the binary tensor extension and compressed request bodies.
+//! the name that the client used and the version that really answered. No `Content-Type` is asked
+//! for. Every error is `{"error": "..."}`, and its [`FaultKind`] stands in the response's extensions,
+//! beside its [`Fault`] where the call was refused. `coding` undoes and does compression.
 //!
 //! A model that is not ready is 503, as KServe answers; Triton answers 400, which a load balancer
 //! would read as the client's mistake.
 
+mod coding;
+mod refusal;
+
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
-use tokio::time::Instant;
 
 use crate::base::{Fault, FaultKind};
+use crate::inference::path::{self, Api};
 use crate::inference::tensor::Tensor;
 use crate::inference::v1;
-use crate::inference::v2_json::{self, EncodeError, InferAnswer, InvalidRequest, RequestedOutput};
+use crate::inference::v2_json::{self, InferAnswer, InferRequest};
 
+use self::refusal::Refusal;
+use super::choice;
 use super::describe;
 use super::engine::{Engine, State};
-use super::error::EngineError;
-use super::signature::Signature;
+use super::family::Family;
 
-/// Bodies and outputs larger than this, in bytes, are decoded and encoded on a blocking thread,
-/// because the caller's thread serves other connections.
+/// Bodies and outputs of text larger than this, in bytes, are decoded and encoded on a blocking
+/// thread, because the caller's thread serves other connections.
 const LARGE: usize = 256 * 1024;
+/// The same for binary data, which is only copied.
+const LARGE_BINARY: usize = 4 * 1024 * 1024;
 
 static BINARY_HEADER: HeaderName = HeaderName::from_static("inference-header-content-length");
 
@@ -38,6 +45,10 @@ pub enum Action {
     Metadata,
     /// `GET /v2/models/{model}[/versions/{version}]/ready`
     Ready,
+    /// `GET /v2/models/{model}[/versions/{version}]/config`
+    Config,
+    /// `GET /v2/models/{model}[/versions/{version}]/stats`
+    Stats,
     /// `POST /v1/models/{model}[/versions/{version}]:predict`
     V1Predict,
     /// `GET /v1/models/{model}[/versions/{version}]`
@@ -53,42 +64,31 @@ pub enum Action {
 pub struct Asked<'a> {
     /// The name by which the client calls the model; the answer bears it.
     pub model: &'a str,
-    /// The version that the path names. It is not judged here: which version answers is the
-    /// split's decision, and the answer names the one that did.
-    pub version: Option<&'a str>,
+    /// Whether the client named a version, so that the engine's alone is meant.
+    pub one_version: bool,
+    /// The model's versions, where all of them are in this process.
+    pub family: Option<&'a Family>,
     /// What is asked.
     pub action: Action,
-    /// When the answer is of no use any more.
-    pub deadline: Option<Instant>,
 }
 
 /// What `path` (without query) asks of a model.
 pub fn action(path: &str) -> Action {
-    let mut segments = path.split('/').skip(1);
-    let protocol = segments.next();
-    if segments.next() != Some("models") {
-        return Action::Other;
-    }
-    let (Some(model), mut rest) = (segments.next(), segments.next()) else { return Action::Other };
-    let mut last = model;
-    if rest == Some("versions") {
-        let Some(version) = segments.next() else { return Action::Other };
-        last = version;
-        rest = segments.next();
-    }
-    if last.is_empty() || segments.next().is_some() {
-        return Action::Other;
-    }
-    // A colon is part of a name unless a verb that we know follows it.
-    let predict = last.strip_suffix(":predict");
-    match (protocol, rest) {
-        (Some("v2"), Some("infer")) => Action::Infer,
-        (Some("v2"), Some("ready")) => Action::Ready,
-        (Some("v2"), None) => Action::Metadata,
-        (Some("v1"), None) if predict == Some("") => Action::Other,
-        (Some("v1"), None) if predict.is_some() => Action::V1Predict,
-        (Some("v1"), None) => Action::V1Status,
-        (Some("v1"), Some("metadata")) => Action::V1Metadata,
+    match path::parse(path) {
+        Api::V2(call) => match call.action {
+            path::Action::Infer => Action::Infer,
+            path::Action::Ready => Action::Ready,
+            path::Action::Metadata => Action::Metadata,
+            path::Action::Config => Action::Config,
+            path::Action::Stats => Action::Stats,
+            _ => Action::Other,
+        },
+        Api::V1(call) => match call.tail {
+            ":predict" => Action::V1Predict,
+            "/metadata" => Action::V1Metadata,
+            "" | "/" => Action::V1Status,
+            _ => Action::Other,
+        },
         _ => Action::Other,
     }
 }
@@ -108,7 +108,7 @@ pub async fn answer(
         Action::Other => {
             return Refusal::from(Fault::new(
                 FaultKind::NoRoute,
-                "this model answers /v2/models/{model}, .../ready, .../infer and \
+                "this model answers /v2/models/{model}, .../ready, .../infer, .../config, .../stats and \
                  /v1/models/{model}, .../metadata, :predict",
             ))
             .into_response();
@@ -124,34 +124,33 @@ pub async fn answer(
         }
         .into_response();
     }
-    match asked.action {
-        Action::Infer => respond(infer(engine, asked, headers, body).await),
-        Action::V1Predict => respond(predict(engine, asked, headers, body).await),
+    let answered = match asked.action {
+        Action::Infer => infer(engine, asked, headers, body).await,
+        Action::V1Predict => predict(engine, headers, body).await,
         _ => about(engine, asked),
-    }
+    };
+    answered.unwrap_or_else(Refusal::into_response)
 }
 
 /// Calls that ask about the model.
-fn about(engine: &Engine, asked: &Asked<'_>) -> Response<Bytes> {
+fn about(engine: &Engine, asked: &Asked<'_>) -> Result<Response<Bytes>, Refusal> {
     let version = version(engine);
     let state = engine.state();
-    let (document, must_be_ready) = match (asked.action, engine.signature()) {
-        (Action::Metadata, Ok(signature)) => (describe::v2_metadata(asked.model, &version, signature), false),
-        (Action::V1Metadata, Ok(signature)) => {
-            (describe::v1_metadata(asked.model, &version, signature), false)
-        }
-        (Action::Metadata | Action::V1Metadata, Err(error)) => {
-            return Refusal::from(error).into_response();
-        }
-        (Action::V1Status, _) => (describe::v1_status(asked.model, &version, &state), true),
-        _ => (describe::v2_ready(asked.model, &state), true),
+    let family = asked.family.filter(|_| !asked.one_version);
+    let document = match asked.action {
+        Action::Metadata => text(&describe::metadata(asked.model, asked.family, engine)?),
+        Action::Config => text(&describe::config(asked.model, engine)?),
+        Action::Stats => text(&describe::statistics(asked.model, family, engine)),
+        Action::V1Metadata => text(&describe::v1_metadata(asked.model, &version, engine.signature()?)),
+        Action::V1Status => text(&describe::v1_status(asked.model, &version, &state)),
+        _ => text(&describe::v2_ready(asked.model, &state)),
     };
-    let mut response = json(Bytes::from(document.to_string()));
-    if must_be_ready && state != State::Ready {
+    let mut response = json(document);
+    if matches!(asked.action, Action::Ready | Action::V1Status) && state != State::Ready {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         response.extensions_mut().insert(FaultKind::Unavailable);
     }
-    response
+    Ok(response)
 }
 
 async fn infer(
@@ -159,85 +158,75 @@ async fn infer(
     asked: &Asked<'_>,
     headers: &HeaderMap,
     body: Bytes,
-) -> Result<Vec<u8>, Refusal> {
+) -> Result<Response<Bytes>, Refusal> {
     let signature = engine.signature()?;
-    refuse_unsupported(engine, headers, &body)?;
-    let request = offload(body.len(), move || v2_json::decode(&body)).await??;
-    let chosen = choose(signature, &request.outputs)?;
-    let outputs = engine.infer(request.inputs, asked.deadline).await?;
-    let (model, version) = (asked.model.to_owned(), version(engine));
-    offload(outputs.iter().map(Tensor::size).sum(), move || {
-        let answer = InferAnswer { model_name: &model, model_version: &version, id: request.id.as_deref() };
-        match chosen {
-            None => v2_json::encode(answer, &outputs),
-            Some(chosen) => v2_json::encode(answer, chosen.into_iter().filter_map(|at| outputs.get(at))),
-        }
-    })
-    .await?
-    .map_err(Refusal::from)
-}
-
-async fn predict(
-    engine: &Engine,
-    asked: &Asked<'_>,
-    headers: &HeaderMap,
-    body: Bytes,
-) -> Result<Vec<u8>, Refusal> {
-    let signature = engine.signature()?;
-    refuse_unsupported(engine, headers, &body)?;
-    let slots: Vec<_> = signature.inputs.iter().map(|slot| (slot.name.clone(), slot.dtype)).collect();
-    let request = offload(body.len(), move || {
-        let types: Vec<_> = slots.iter().map(|(name, dtype)| v1::InputType { name, dtype: *dtype }).collect();
-        v1::decode(&body, &types)
+    let coding = coding::of_request(headers, &body, engine.spec().max_body_bytes)?;
+    let length = binary_header(headers)?;
+    // Of a body with binary data only the JSON is work.
+    let (work, large) = (length.unwrap_or(body.len()), body.len() > LARGE_BINARY || coding.is_some());
+    let limit = engine.spec().max_body_bytes;
+    let request: InferRequest = offload(if large { body.len() } else { work }, move || {
+        let body = coding::undo(coding.as_deref(), &body, limit)?;
+        v2_json::decode_mixed(&body, length).map_err(Refusal::from)
     })
     .await??;
-    let outputs = engine.infer(request.inputs, asked.deadline).await?;
-    offload(outputs.iter().map(Tensor::size).sum(), move || v1::encode(request.form, &outputs))
-        .await?
-        .map_err(Refusal::from)
+    let names = request.outputs.iter().map(|output| output.name.as_str());
+    let chosen = choice::choose(signature, names)?;
+    let outputs = engine.infer(request.inputs, choice::deadline(request.timeout)).await?;
+
+    let (model, version) = (asked.model.to_owned(), version(engine));
+    let (binary, wanted) = (request.binary_outputs, request.outputs);
+    let is_binary = move |at: usize| wanted.get(at).map_or(binary, |output| output.binary);
+    let work: usize =
+        chosen.of(&outputs).enumerate().filter(|(at, _)| !is_binary(*at)).map(|(_, t)| t.size()).sum();
+    let packed = coding::for_answer(headers);
+    let encode = move || {
+        let answer = InferAnswer { model_name: &model, model_version: &version, id: request.id.as_deref() };
+        let outputs = chosen.of(&outputs).enumerate().map(|(at, tensor)| (tensor, is_binary(at)));
+        v2_json::encode_mixed(answer, outputs).map(|encoded| coding::pack(packed, encoded))
+    };
+    let started = std::time::Instant::now();
+    let packed = offload(work, encode).await?.map_err(Refusal::from)?;
+    engine.encoded(started.elapsed());
+    Ok(packed.into_response())
 }
 
-/// What is read from a request before its body.
-fn refuse_unsupported(engine: &Engine, headers: &HeaderMap, body: &Bytes) -> Result<(), Refusal> {
+async fn predict(engine: &Engine, headers: &HeaderMap, body: Bytes) -> Result<Response<Bytes>, Refusal> {
+    let signature = engine.signature()?;
     let limit = engine.spec().max_body_bytes;
-    if body.len() > limit {
-        let detail = format!("the request body has {} bytes, the limit is {limit}", body.len());
-        return Err(Fault::new(FaultKind::PayloadTooLarge, detail).into());
-    }
-    if headers.contains_key(&BINARY_HEADER) {
-        let detail = "the binary tensor extension is not supported here yet, send the tensors as JSON";
+    let coding = coding::of_request(headers, &body, limit)?;
+    if binary_header(headers)?.is_some() {
+        let detail = "V1 has no binary data: leave Inference-Header-Content-Length out";
         return Err(Fault::new(FaultKind::BadRequest, detail).into());
     }
-    let identity = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
-    if let Some(coding) = headers.get_all(CONTENT_ENCODING).iter().find(|coding| !identity(coding)) {
-        // RFC 9110 section 15.5.16: Accept-Encoding says that the coding was the reason.
-        return Err(Refusal {
-            status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            header: Some((ACCEPT_ENCODING, HeaderValue::from_static("identity"))),
-            fault: Fault::new(
-                FaultKind::BadRequest,
-                format!(
-                    "request bodies in content-encoding {coding:?} are not supported here yet, send it plain"
-                ),
-            ),
-        });
-    }
-    Ok(())
+    let slots: Vec<_> = signature.inputs.iter().map(|slot| (slot.name.clone(), slot.dtype)).collect();
+    let request = offload(body.len(), move || {
+        let body = coding::undo(coding.as_deref(), &body, limit)?;
+        let types: Vec<_> = slots.iter().map(|(name, dtype)| v1::InputType { name, dtype: *dtype }).collect();
+        v1::decode(&body, &types).map_err(Refusal::from)
+    })
+    .await??;
+    let outputs = engine.infer(request.inputs, None).await?;
+    let packed = coding::for_answer(headers);
+    let work = outputs.iter().map(Tensor::size).sum();
+    let started = std::time::Instant::now();
+    let encode = move || {
+        v1::encode(request.form, &outputs)
+            .map(|body| coding::pack(packed, v2_json::Encoded { body, json: None }))
+    };
+    let packed = offload(work, encode).await?.map_err(Refusal::from)?;
+    engine.encoded(started.elapsed());
+    Ok(packed.into_response())
 }
 
-/// Positions of the outputs asked for, in that order; none for all of them.
-fn choose(signature: &Signature, asked: &[RequestedOutput]) -> Result<Option<Vec<usize>>, Fault> {
-    if asked.is_empty() {
-        return Ok(None);
-    }
-    let position = |output: &RequestedOutput| {
-        signature.outputs.iter().position(|slot| slot.name == output.name).ok_or_else(|| {
-            let names: Vec<_> = signature.outputs.iter().map(|slot| format!("{:?}", slot.name)).collect();
-            let detail = format!("unknown output {:?}, expected {}", output.name, names.join(", "));
-            Fault::new(FaultKind::BadRequest, detail)
-        })
-    };
-    asked.iter().map(position).collect::<Result<_, _>>().map(Some)
+/// Bytes of JSON before binary data, if the client says so.
+fn binary_header(headers: &HeaderMap) -> Result<Option<usize>, Fault> {
+    let Some(value) = headers.get(&BINARY_HEADER) else { return Ok(None) };
+    let length = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    length.map(Some).ok_or_else(|| {
+        let detail = format!("Inference-Header-Content-Length is {value:?}, expected a number of bytes");
+        Fault::new(FaultKind::BadRequest, detail)
+    })
 }
 
 /// The version as the protocols name it: the folder that the model came from.
@@ -257,66 +246,15 @@ async fn offload<T: Send + 'static>(
     done.map_err(|_| Fault::new(FaultKind::Internal, "reading or writing the tensors failed").into())
 }
 
-fn respond(outcome: Result<Vec<u8>, Refusal>) -> Response<Bytes> {
-    match outcome {
-        Ok(body) => json(body.into()),
-        Err(refusal) => refusal.into_response(),
-    }
+/// A document as text. These have string keys and no floats, so nothing can fail.
+fn text(document: &impl serde::Serialize) -> Bytes {
+    serde_json::to_vec(document).unwrap_or_default().into()
 }
 
 fn json(body: Bytes) -> Response<Bytes> {
     let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
-}
-
-/// An answer that is an error.
-struct Refusal {
-    status: StatusCode,
-    header: Option<(HeaderName, HeaderValue)>,
-    fault: Fault,
-}
-
-impl Refusal {
-    fn into_response(self) -> Response<Bytes> {
-        let body = serde_json::json!({"error": self.fault.detail}).to_string();
-        let mut response = json(body.into());
-        *response.status_mut() = self.status;
-        response.headers_mut().extend(self.header);
-        response.extensions_mut().insert(self.fault.kind);
-        response.extensions_mut().insert(self.fault);
-        response
-    }
-}
-
-impl From<Fault> for Refusal {
-    fn from(fault: Fault) -> Self {
-        let status = StatusCode::from_u16(fault.kind.http_status());
-        Self { status: status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), header: None, fault }
-    }
-}
-
-impl From<EngineError> for Refusal {
-    fn from(error: EngineError) -> Self {
-        Fault::from(error).into()
-    }
-}
-
-impl From<InvalidRequest> for Refusal {
-    fn from(error: InvalidRequest) -> Self {
-        Fault::new(FaultKind::BadRequest, error.to_string()).into()
-    }
-}
-
-impl From<EncodeError> for Refusal {
-    fn from(error: EncodeError) -> Self {
-        let kind = match error {
-            // The model's doing: it counts against the version that answered.
-            EncodeError::NotFinite { .. } => FaultKind::Internal,
-            EncodeError::NotRows { .. } => FaultKind::BadRequest,
-        };
-        Fault::new(kind, error.to_string()).into()
-    }
 }
 
 #[cfg(test)]

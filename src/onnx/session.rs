@@ -1,130 +1,148 @@
-//! One ONNX Runtime session: loading, warming up and running it. Everything here blocks.
+//! One ONNX Runtime session: loading and running it. Everything here blocks.
 //!
-//! A session is owned by one thread (`run` takes `&mut`). Values cross the border here: inputs move
+//! A session runs one inference at a time (`run` takes `&mut`). Values cross the border here: inputs move
 //! into ONNX Runtime without a copy, outputs are copied out.
 
 use std::borrow::Cow;
-use std::io::Read;
 use std::sync::Arc;
+use std::time::Instant;
 
-use ort::ErrorCode;
 use ort::logging::LogLevel;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{
     HasSelectedOutputs, OutputSelector, RunOptions, Session, SessionInputValue, SessionOutputs,
 };
 use ort::value::{DynValue, Tensor as OrtTensor, TensorElementType};
+use ort::{ErrorCode, ep};
 
 use crate::inference::tensor::{Tensor, TensorData};
 
 use super::abort::Abort;
 use super::error::EngineError;
-use super::queue::Runner;
+use super::inspect::line;
+use super::lane::Runner;
 use super::runtime::Runtime;
 use super::signature::Signature;
-use super::spec::EngineSpec;
-
-/// Inputs of a model that takes more than this are not warmed up with zeros.
-const WARM_UP_BYTES: usize = 256 * 1024 * 1024;
+#[cfg(any(feature = "cuda", feature = "tensorrt", feature = "openvino"))]
+use super::spec::Provider;
+use super::spec::{EngineSpec, Optimization};
+use super::statistics::Took;
 
 /// A loaded session.
 pub(super) struct OnnxRunner {
     session: Session,
     /// Names of the inputs, in order.
     names: Vec<String>,
-    /// Selects the outputs that can be served, and keeps the library from logging failed requests.
-    options: RunOptions<HasSelectedOutputs>,
+    options: Options,
 }
 
-/// Loads the model of `spec` and runs it once. Ends early when `abort` says so.
+/// Loads the model of `spec`. It, and every run of it before the abort is forgotten, ends early when
+/// `abort` says so.
 ///
 /// # Errors
-/// The reason, in one line that names the file.
+/// The reason, in one line.
 pub(super) fn load(
     spec: &EngineSpec,
     runtime: &Runtime,
     abort: &Abort,
 ) -> Result<(Signature, OnnxRunner), String> {
-    let path = spec.path();
-    let about = |reason: &dyn std::fmt::Display| format!("{}: {}", path.display(), line(&reason.to_string()));
-    // The library says of a folder or an unreadable file only that it failed.
-    let mut first = [0];
-    let read = std::fs::File::open(&path).and_then(|mut file| file.read(&mut first));
-    if read.map_err(|error| about(&error))? == 0 {
-        return Err(about(&"the file is empty"));
-    }
-
-    let mut builder = builder(spec, runtime).map_err(|error| about(&error))?;
+    let reason = |error: &dyn std::fmt::Display| line(&error.to_string());
+    let mut builder = builder(spec, runtime)?;
     let canceler = builder.canceler();
     abort.when(move || drop(canceler.cancel()));
-    let mut session = builder.commit_from_file(&path).map_err(|error| about(&error))?;
+    let session = builder.commit_from_file(spec.path()).map_err(|error| reason(&error))?;
     let outlet = |outlet| {
         let outlet: &ort::value::Outlet = outlet;
         (outlet.name(), outlet.dtype())
     };
     let signature = Signature::new(session.inputs().iter().map(outlet), session.outputs().iter().map(outlet))
-        .map_err(|error| about(&error))?;
+        .map_err(|error| reason(&error))?;
     if !signature.hidden.is_empty() {
-        tracing::warn!(model = %path.display(), hidden = ?signature.hidden, "outputs that are not tensors are left out");
+        tracing::warn!(model = %spec.path().display(), hidden = ?signature.hidden, "outputs that are not tensors are left out");
     }
-    warm_up(&mut session, &signature, abort).map_err(|error| about(&format!("warm-up: {error}")))?;
-
     let names = signature.inputs.iter().map(|slot| slot.name.clone()).collect();
-    let options = options(&signature).map_err(|error| about(&error))?;
+    let options = Options::new(&signature).map_err(|error| reason(&error))?;
+    if let Options::Plain(options) = &options {
+        let terminate = Arc::clone(options);
+        abort.when(move || drop(terminate.terminate()));
+    }
     Ok((signature, OnnxRunner { session, names, options }))
 }
 
-fn builder(spec: &EngineSpec, runtime: &Runtime) -> ort::Result<SessionBuilder> {
-    // Spinning threads double the CPU that a request costs, beside a proxy that needs it.
-    Ok(Session::builder(runtime.environment())?
-        .with_optimization_level(GraphOptimizationLevel::All)?
-        .with_intra_threads(spec.intra_op_threads.max(1))?
-        .with_inter_threads(1)?
-        .with_intra_op_spinning(false)?
-        .with_log_level(LogLevel::Warning)?)
+fn builder(spec: &EngineSpec, runtime: &Runtime) -> Result<SessionBuilder, String> {
+    let level = match spec.optimization {
+        Optimization::None => GraphOptimizationLevel::Disable,
+        Optimization::Basic => GraphOptimizationLevel::Level1,
+        Optimization::Extended => GraphOptimizationLevel::Level2,
+        Optimization::All => GraphOptimizationLevel::All,
+    };
+    let plain = || -> ort::Result<SessionBuilder> {
+        Ok(Session::builder(runtime.environment())?
+            .with_optimization_level(level)?
+            .with_intra_threads(spec.intra_op_threads.max(1))?
+            .with_inter_threads(1)?
+            // Spinning threads double the CPU that a request costs, beside a proxy that needs it.
+            .with_intra_op_spinning(spec.spinning)?
+            .with_log_level(LogLevel::Warning)?)
+    };
+    let builder = plain().map_err(|error| line(error.message()))?;
+    let name = spec.provider.as_str();
+    if !spec.provider.is_built() {
+        return Err(format!("this program was built without {name}: build it with --features {name}"));
+    }
+    let provided = builder.with_execution_providers(providers(spec));
+    provided.map_err(|error| {
+        let library = runtime.library().display();
+        format!("provider {name}: {} (ONNX Runtime at {library})", line(error.message()))
+    })
 }
 
-fn options(signature: &Signature) -> ort::Result<RunOptions<HasSelectedOutputs>> {
-    let names = signature.outputs.iter().map(|slot| slot.name.as_str());
-    let mut options =
-        RunOptions::new()?.with_outputs(names.fold(OutputSelector::no_default(), OutputSelector::with));
-    // A request that fails is answered with the reason; a client must not fill the log.
-    options.set_log_level(LogLevel::Fatal)?;
-    Ok(options)
+/// What runs the graph, in order of preference. One that the library lacks is an error: by itself the
+/// library would take the processor and say nothing. What this program lacks was refused before.
+fn providers(spec: &EngineSpec) -> Vec<ep::ExecutionProviderDispatch> {
+    let cpu = ep::CPU::default().with_arena_allocator(spec.arena).build();
+    let mut all: Vec<ep::ExecutionProviderDispatch> = Vec::with_capacity(3);
+    #[cfg(feature = "tensorrt")]
+    if spec.provider == Provider::TensorRt {
+        all.push(ep::TensorRT::default().build().error_on_failure());
+    }
+    #[cfg(feature = "cuda")]
+    if matches!(spec.provider, Provider::TensorRt | Provider::Cuda) {
+        all.push(ep::CUDA::default().build().error_on_failure());
+    }
+    #[cfg(feature = "openvino")]
+    if spec.provider == Provider::OpenVino {
+        all.push(ep::OpenVINO::default().build().error_on_failure());
+    }
+    all.extend([cpu]);
+    all
 }
 
-/// One run on zeros: the first run allocates and is many times slower than the next. Only a model for
-/// which zeros must work is refused when they do not.
-fn warm_up(session: &mut Session, signature: &Signature, abort: &Abort) -> Result<(), String> {
-    let Some(zeros) = signature.zeros(WARM_UP_BYTES) else { return Ok(()) };
-    let quiet = || {
+/// How a session is run. Requests that fail are answered with the reason, and must not fill the log,
+/// so the library is told to keep quiet.
+enum Options {
+    /// Every output can be served.
+    Plain(Arc<RunOptions>),
+    /// Some cannot, and are left out. A run with these is not to be ended from another thread.
+    Selected(RunOptions<HasSelectedOutputs>),
+}
+
+impl Options {
+    fn new(signature: &Signature) -> ort::Result<Self> {
         let mut options = RunOptions::new()?;
         options.set_log_level(LogLevel::Fatal)?;
-        Ok(options)
-    };
-    let options = Arc::new(quiet().map_err(|error: ort::Error| error.to_string())?);
-    let terminate = Arc::clone(&options);
-    abort.when(move || drop(terminate.terminate()));
-    let inputs = zeros
-        .into_iter()
-        .map(|tensor| {
-            let (name, shape, data) = tensor.into_parts();
-            Ok((name, into_ort(shape, data)?))
-        })
-        .collect::<ort::Result<Vec<_>>>()
-        .map_err(|error| error.to_string())?;
-    match session.run_with_options(inputs, &*options) {
-        Ok(_) => Ok(()),
-        Err(error) if signature.zeros_must_work() || abort.is_set() => Err(error.to_string()),
-        Err(error) => {
-            tracing::debug!(%error, "the model does not run on zeros of length 1");
-            Ok(())
+        if signature.hidden.is_empty() {
+            return Ok(Self::Plain(Arc::new(options)));
         }
+        let names = signature.outputs.iter().map(|slot| slot.name.as_str());
+        let selector = names.fold(OutputSelector::no_default(), OutputSelector::with);
+        Ok(Self::Selected(options.with_outputs(selector)))
     }
 }
 
 impl Runner for OnnxRunner {
-    fn run(&mut self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EngineError> {
+    fn run(&mut self, inputs: Vec<Tensor>, took: &mut Took) -> Result<Vec<Tensor>, EngineError> {
+        let start = Instant::now();
         let inputs = self
             .names
             .iter()
@@ -135,14 +153,18 @@ impl Runner for OnnxRunner {
             })
             .collect::<ort::Result<Vec<(Cow<'_, str>, SessionInputValue<'_>)>>>()
             .map_err(|error| failure(&error))?;
-        let outputs = self.session.run_with_options(inputs, &self.options);
-        from_ort(outputs.map_err(|error| failure(&error))?)
+        let given = Instant::now();
+        let outputs = match &self.options {
+            Options::Plain(options) => self.session.run_with_options(inputs, &**options),
+            Options::Selected(options) => self.session.run_with_options(inputs, options),
+        };
+        let ran = Instant::now();
+        let outputs = from_ort(outputs.map_err(|error| failure(&error))?);
+        took.input += given.saturating_duration_since(start);
+        took.infer += ran.saturating_duration_since(given);
+        took.output += ran.elapsed();
+        outputs
     }
-}
-
-/// ONNX Runtime's messages as one line.
-fn line(message: &str) -> String {
-    message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn failure(error: &ort::Error) -> EngineError {

@@ -198,6 +198,12 @@ impl Signature {
                 return Err(InvalidInput::Duplicate { name: slot.name.clone() });
             }
             slot.check(&tensor)?;
+            // Later dimensions may be 0: the cache of a decoder's first step is. So may a list be that
+            // only this input has, such as the axes to sum over.
+            if tensor.shape().first() == Some(&0) && self.has_rows(slot) {
+                let (name, found) = (slot.name.clone(), tensor.shape().to_vec());
+                return Err(InvalidInput::NoRows { name, found });
+            }
             *place = Some(tensor);
         }
         let missing = |slot: &Slot| InvalidInput::Missing {
@@ -206,6 +212,13 @@ impl Signature {
             shape: slot.shape(),
         };
         self.inputs.iter().zip(found).map(|(slot, tensor)| tensor.ok_or_else(|| missing(slot))).collect()
+    }
+
+    /// Whether the first dimension of an input counts rows: the graph gives it a name, and an output has
+    /// as many.
+    fn has_rows(&self, slot: &Slot) -> bool {
+        let Some(rows @ Dim::Any(symbol)) = slot.dims.first() else { return false };
+        !symbol.is_empty() && self.outputs.iter().any(|output| output.dims.first() == Some(rows))
     }
 
     /// Two inputs that give one symbolic dimension different lengths. Graphs in the field are sloppy
@@ -247,15 +260,35 @@ impl Signature {
         self.inputs.iter().map(zeros).collect()
     }
 
-    /// Whether zeros of length 1 are certainly a request that the graph must answer: every
-    /// dimension is fixed, or is the first and called a batch. Any other free length may be one for
-    /// which 1 is too short (a window of audio, an image).
+    /// Whether requests may share a run: the first dimension of every input and output is free, and is
+    /// one and the same where the graph names those of its inputs.
+    pub(super) fn is_batchable(&self) -> bool {
+        let first = |slot: &Slot| match slot.dims.first() {
+            Some(Dim::Any(symbol)) => Some(symbol.clone()),
+            _ => None,
+        };
+        let free = |slots: &[Slot]| slots.iter().map(first).collect::<Option<Vec<_>>>();
+        let (Some(inputs), Some(_)) = (free(&self.inputs), free(&self.outputs)) else { return false };
+        let mut named = inputs.iter().filter(|symbol| !symbol.is_empty());
+        let one = named.next();
+        self.hidden.is_empty() && !inputs.is_empty() && named.all(|symbol| Some(symbol) == one)
+    }
+
+    /// Whether zeros of length 1 are certainly a request that the graph must answer: it has one input of
+    /// floating numbers, and every dimension is fixed, or is the first and called a batch. Any other free
+    /// length may be one for which 1 is too short (a window of audio, an image); and among several
+    /// inputs, or integers, may be a divisor, a shape, axes or scales, for which 0 is wrong.
     pub(super) fn zeros_must_work(&self) -> bool {
         let certain = |(at, dim): (usize, &Dim)| match dim {
             Dim::Fixed(_) => true,
             Dim::Any(symbol) => at == 0 && symbol.to_ascii_lowercase().contains("batch"),
         };
-        self.inputs.iter().all(|slot| !slot.dims.is_empty() && slot.dims.iter().enumerate().all(certain))
+        let is_float =
+            |slot: &Slot| matches!(slot.dtype, Dtype::Fp16 | Dtype::Bf16 | Dtype::Fp32 | Dtype::Fp64);
+        match self.inputs.as_slice() {
+            [slot] => is_float(slot) && !slot.dims.is_empty() && slot.dims.iter().enumerate().all(certain),
+            _ => false,
+        }
     }
 }
 
@@ -283,10 +316,6 @@ impl Slot {
                 });
             }
         }
-        // Later dimensions may be 0: the cache of a decoder's first step is.
-        if tensor.shape().first() == Some(&0) {
-            return Err(InvalidInput::NoRows { name: self.name.clone(), found: tensor.shape().to_vec() });
-        }
         if let TensorData::Bytes(texts) = tensor.data()
             && let Some(index) = texts.iter().position(|text| text.contains('\0'))
         {
@@ -308,7 +337,8 @@ mod tests {
 
     fn signature() -> Signature {
         let inputs = vec![slot("a", Dtype::Fp32, &[-1, 2]), slot("s", Dtype::Bytes, &[-1])];
-        Signature { inputs, outputs: Vec::new(), hidden: Vec::new() }
+        let outputs = vec![slot("y", Dtype::Fp32, &[-1])];
+        Signature { inputs, outputs, hidden: Vec::new() }
     }
 
     fn a(shape: &[i64]) -> Tensor {
@@ -346,12 +376,46 @@ mod tests {
     }
 
     #[test]
+    fn requests_share_runs_only_where_all_first_dimensions_are_free_and_one() {
+        let outputs = |dims: &[i64]| vec![slot("y", Dtype::Fp32, dims)];
+        let free = Signature { outputs: outputs(&[-1, 3]), ..signature() };
+        assert!(free.is_batchable());
+        assert!(!Signature { outputs: outputs(&[1, 3]), ..signature() }.is_batchable());
+        assert!(!Signature { outputs: outputs(&[]), ..signature() }.is_batchable());
+        assert!(!Signature { hidden: vec!["z".into()], ..free.clone() }.is_batchable());
+        let mut other = free.clone();
+        other.inputs[1].dims = vec![Dim::Any("boxes".into())];
+        assert!(!other.is_batchable());
+        other.inputs[1].dims = vec![Dim::Any(String::new())];
+        assert!(other.is_batchable());
+    }
+
+    #[test]
+    fn a_list_that_is_no_batch_may_be_empty() {
+        let none = || Tensor::new("axes", vec![0], TensorData::Int64(Vec::new())).unwrap();
+        let named = |symbol: &str| Slot {
+            dims: vec![Dim::Any(symbol.to_owned())],
+            ..slot("axes", Dtype::Int64, &[])
+        };
+        for (symbol, refused) in [("", false), ("axes", false), ("batch_size", true)] {
+            let signature = Signature { inputs: vec![named(symbol)], ..signature() };
+            assert_eq!(signature.check(vec![none()]).is_err(), refused, "{symbol:?}");
+        }
+        let fixed = Signature { inputs: vec![slot("axes", Dtype::Int64, &[0])], ..signature() };
+        assert!(fixed.check(vec![none()]).is_ok());
+    }
+
+    #[test]
     fn zeros_fill_one_row_and_a_huge_model_is_left_alone() {
         let zeros = signature().zeros(1 << 20).unwrap();
         assert_eq!(zeros[0].shape(), [1, 2]);
         assert_eq!(zeros[1].data(), &TensorData::Bytes(vec![String::new()]));
         assert!(signature().zeros(10).is_none());
-        assert!(signature().zeros_must_work());
+        let row = |dtype| Signature { inputs: vec![slot("x", dtype, &[-1, 3])], ..signature() };
+        assert!(row(Dtype::Fp32).zeros_must_work() && row(Dtype::Fp16).zeros_must_work());
+        // An index, a divisor, an axis: for some graphs 0 is none.
+        assert!(!row(Dtype::Int64).zeros_must_work());
+        assert!(!signature().zeros_must_work());
         let images = Signature { inputs: vec![slot("i", Dtype::Fp32, &[-1, 3, -1, -1])], ..signature() };
         assert!(!images.zeros_must_work());
         let audio = Slot { dims: vec![Dim::Any("samples".to_owned())], ..slot("w", Dtype::Fp32, &[]) };

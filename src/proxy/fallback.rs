@@ -14,8 +14,9 @@ use super::reply::{self, Reply};
 use crate::base::{Fault, FaultKind};
 use crate::mirror::keep::Replay;
 use crate::routing::body::{self, ClientBody};
-use crate::routing::call::{self, Called, Failed};
+use crate::routing::call::{self, Called};
 use crate::routing::local::LocalModel;
+use crate::routing::origin::Failed;
 use crate::wire::body::Source;
 use crate::wire::{grpc, respond};
 

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, Response};
 use super::record::Recorder;
 use super::worker::Worker;
 use crate::base::Fault;
-use crate::routing::call::Origin;
+use crate::routing::origin::Origin;
 use crate::wire::body::{IdleTimeout, LateFault, Observe, Side, Watch};
 use crate::wire::respond;
 use crate::wire::rewrite::Edited;
@@ -47,12 +47,17 @@ pub(super) fn measured(body: Edited<IdleTimeout<Origin>>, recorder: Option<Recor
 
 /// An answer of our own, measured by `recorder`.
 pub(super) fn own(response: Response<Bytes>, recorder: Option<Recorder>) -> Response<Reply> {
-    response.map(|body| {
-        measured(
-            Edited::new(IdleTimeout::new(Origin::Full(Some(body)), None, Side::Response), None),
-            recorder,
-        )
-    })
+    response.map(|body| measured(unwatched(Origin::Full(Some(body))), recorder))
+}
+
+/// An answer of our own to a question that is no model's.
+pub(super) fn local(response: Response<Origin>) -> Response<Reply> {
+    response.map(|body| measured(unwatched(body), None))
+}
+
+/// A body that may stand still.
+fn unwatched(body: Origin) -> Edited<IdleTimeout<Origin>> {
+    Edited::new(IdleTimeout::new(body, None, Side::Response), None)
 }
 
 /// The answer to a request that no version was chosen for.

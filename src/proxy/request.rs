@@ -34,8 +34,9 @@ use crate::mirror::keep::Keeper;
 use crate::mirror::pair::Pairing;
 use crate::mirror::send::{Copy, Cut};
 use crate::routing::body::ClientBody;
-use crate::routing::call::{self, Called, Failed};
+use crate::routing::call::{self, Called};
 use crate::routing::local::{LocalModel, LocalVersion};
+use crate::routing::origin::Failed;
 use crate::stats::pairs::PairDrop;
 use crate::wire::body::{IdleTimeout, Inbound, Limit, Meter, Side, Sink, Source, Tee};
 use crate::wire::forward::{self, Peer};
@@ -64,8 +65,10 @@ pub async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Inbound>
 
     let table = worker.table();
     let inference = route::is_inference(head.uri.path());
-    if !inference && let Some(response) = local_answers::answer(&table, &head) {
-        return reply::own(response, None);
+    if (!inference || asked.grpc)
+        && let Some(question) = local_answers::asked(&table, &head)
+    {
+        return reply::local(Box::pin(local_answers::answer(worker, table, question, head, body)).await);
     }
     let mut waited = Duration::ZERO;
     let (model, mut source) = match route::model(&table, &head, body, &mut waited).await {

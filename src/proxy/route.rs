@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use crate::base::{Fault, FaultKind};
 use crate::inference::path::{self, Action, Api, GrpcMethod, Segment};
 use crate::inference::peek::{Need, Peek, Peeked};
+use crate::routing::address::Addressed;
 use crate::routing::local::{LocalModel, LocalTable};
 use crate::routing::matcher::{Found, Matcher, Named};
 use crate::routing::spec::SegmentSpec;
@@ -86,7 +87,8 @@ impl Drawn {
 /// The arm that a request gets. Time spent waiting for the client is added to `waited`.
 ///
 /// # Errors
-/// `UnknownVersion` for a pin on a version that is not there; whatever reading ahead ran into.
+/// `UnknownVersion` for a pin on a version that is not there; `NoRoute` where the request names a model
+/// or version in process that is not there; whatever reading ahead ran into.
 pub(super) async fn arm(
     model: &LocalModel,
     head: &request::Parts,
@@ -98,6 +100,9 @@ pub(super) async fn arm(
 ) -> Result<Drawn, Fault> {
     if let Some(pin) = pin {
         return pinned(model, pin).map(Drawn::without_coin);
+    }
+    if let Addressed::Version(arm) = addressed(model, head, source, waited).await? {
+        return Ok(Drawn::without_coin(arm));
     }
     let layout = &model.model.layout;
     if !inference {
@@ -112,6 +117,42 @@ pub(super) async fn arm(
         Drawn { arm: layout.arm(point), by_coin: true, key: hash }
     };
     keyed(&sticky.source, model, head, client, source, waited, draw).await
+}
+
+/// What the request's own names leave open, where versions of the model are in this process.
+async fn addressed(
+    model: &LocalModel,
+    head: &request::Parts,
+    source: &mut Source,
+    waited: &mut Duration,
+) -> Result<Addressed, Fault> {
+    let spec = &model.model.spec;
+    if !model.model.has_engine() {
+        return Ok(Addressed::Any);
+    }
+    match path::parse(head.uri.path()) {
+        Api::V2(call) | Api::V1(call) => {
+            model.model.answers_to(&call.model.decode().unwrap_or_default())?;
+            match (call.version, call.label) {
+                (Some(version), _) => model.model.at_version(&version.decode().unwrap_or_default()),
+                (None, Some(label)) => model.model.at_label(&label.decode().unwrap_or_default()),
+                (None, None) => Ok(Addressed::Any),
+            }
+        }
+        // With one version there is nothing to choose; it judges the name itself.
+        Api::Grpc(method) if model.model.family.is_some() && model.versions.len() > 1 => {
+            let Some(field) = method.request_fields().and_then(|fields| fields.version) else {
+                return Ok(Addressed::Any);
+            };
+            let need = Need::GrpcString { field, in_order: true };
+            let read = read_ahead(&need, source, NAME_WITHIN, spec.idle_timeout, waited);
+            match Box::pin(read).await?.as_deref() {
+                None | Some("") => Ok(Addressed::Any),
+                Some(version) => model.model.at_version(version),
+            }
+        }
+        _ => Ok(Addressed::Any),
+    }
 }
 
 /// The segment that a request belongs to. Time spent waiting for the client is added to `waited`.
@@ -169,7 +210,7 @@ async fn keyed<T>(
 /// metadata) is not split or copied: it goes to stable, so that clients see one answer.
 pub(super) fn is_inference(path: &str) -> bool {
     match path::parse(path) {
-        Api::Server => false,
+        Api::Server | Api::GrpcServer(_) => false,
         Api::V2(call) | Api::V1(call) => {
             !matches!(call.action, Action::Metadata | Action::Ready | Action::Config | Action::Stats)
         }

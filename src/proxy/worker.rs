@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::base::Fault;
 use crate::mirror::compare::Queue;
+use crate::net::Drain;
 use crate::routing::local::LocalTable;
 use crate::routing::table::SharedTable;
 use crate::stats::{Registry, WorkerShard};
@@ -19,18 +20,20 @@ pub struct Worker {
     shard: Arc<WorkerShard>,
     access_log: Option<AccessLog>,
     queue: Queue,
+    drain: Drain,
     /// Live requests under way.
     pub(super) live: Cell<usize>,
 }
 
 impl Worker {
     /// A worker that serves from `table`, counts into `registry` and has answers compared by the
-    /// thread behind `queue`.
+    /// thread behind `queue`, until `drain` starts.
     pub fn new(
         table: SharedTable,
         registry: Arc<Registry>,
         access_log: Option<AccessLog>,
         queue: Queue,
+        drain: Drain,
     ) -> Rc<Self> {
         let local = LocalTable::new(table.load_full(), None, &registry);
         Rc::new(Self {
@@ -40,6 +43,7 @@ impl Worker {
             registry,
             access_log,
             queue,
+            drain,
             live: Cell::new(0),
         })
     }
@@ -58,6 +62,16 @@ impl Worker {
     /// Live requests under way on this worker.
     pub fn live(&self) -> usize {
         self.live.get()
+    }
+
+    /// Whether the process is ending: no new connection is taken.
+    pub(super) fn is_draining(&self) -> bool {
+        self.drain.deadline().is_some()
+    }
+
+    /// The end of this process, to wait for it.
+    pub(super) fn drain(&self) -> Drain {
+        self.drain.clone()
     }
 
     /// What this worker counts for itself.

@@ -15,6 +15,7 @@ use super::overlay::LiveTrial;
 use super::spec::MirrorSpec;
 use super::table::{Backend, Model, RoutingTable, Version};
 use crate::base::Role;
+use crate::onnx::Family;
 use crate::stats::pairs::PairTally;
 use crate::stats::trial::{Arm, TrialShard};
 use crate::stats::{MirrorShard, Registry, VersionShard};
@@ -64,6 +65,8 @@ pub struct LocalVersion {
     pub shard: Arc<VersionShard>,
     /// Retries of the pool that the shard knows of.
     retries: Cell<u64>,
+    /// The model's versions, where all of them are in this process.
+    pub family: Option<Arc<Family>>,
 }
 
 /// A worker's view of a mirror: what its copies use up now.
@@ -157,7 +160,7 @@ impl LocalVersion {
             |p| p.shard.clone(),
         );
         let retries = Cell::new(pool.as_ref().map_or(0, |pool| pool.stats().retried));
-        Self { version: version.clone(), pool, shard, retries }
+        Self { version: version.clone(), pool, shard, retries, family: model.family.clone() }
     }
 
     /// The view of the stable version through which a mirror sends its control copies.
@@ -174,7 +177,8 @@ impl LocalVersion {
             |old| old.shard.clone(),
         );
         let retries = Cell::new(stable.pool.as_ref().map_or(0, |pool| pool.stats().retried));
-        Some(Rc::new(Self { version: stable.version.clone(), pool: stable.pool.clone(), shard, retries }))
+        let (version, pool, family) = (stable.version.clone(), stable.pool.clone(), stable.family.clone());
+        Some(Rc::new(Self { version, pool, shard, retries, family }))
     }
 
     /// Counts what the pool has sent again since the last call.

@@ -10,6 +10,7 @@ use crate::base::{ModelName, Role, VersionName, Weight};
 use crate::divergence::CompareSpec;
 use crate::divergence::pairs::PairSpec;
 use crate::onnx::EngineSpec;
+use crate::onnx::repository::policy::VersionPolicy;
 use crate::split::KeySource;
 use crate::upstream::UpstreamSpec;
 use crate::wire::rewrite::RewriteSpec;
@@ -21,8 +22,10 @@ pub struct ModelSpec {
     pub name: ModelName,
     /// Requests that are this model's; any one of them is enough. Never empty.
     pub matches: Vec<MatchSpec>,
-    /// Its versions, in the order of the configuration.
+    /// Its versions, in the order of the configuration, or by number where they come from a folder.
     pub versions: Vec<VersionSpec>,
+    /// The folder that its versions come from, where they are not written in the configuration.
+    pub repository: Option<RepositorySpec>,
     /// Stickiness; without it every request is a draw of its own.
     pub sticky: Option<StickySpec>,
     /// Copies of requests to shadows.
@@ -47,6 +50,15 @@ pub struct ModelSpec {
     pub pairs: PairSpec,
 }
 
+impl ModelSpec {
+    /// The version of this name: one that is declared, or one that lies in the model's folder. Blocks
+    /// where it has to look there.
+    pub fn find(&self, name: &VersionName) -> Option<VersionSpec> {
+        let declared = self.versions.iter().find(|version| version.name == *name).cloned();
+        declared.or_else(|| self.repository.as_ref()?.lookup(name))
+    }
+}
+
 /// One way in which a request is a model's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MatchSpec {
@@ -68,6 +80,25 @@ pub enum Target {
     /// The inference protocols' own name: `/v2/models/{name}`, `/v1/models/{name}`, OIP gRPC
     /// `model_name`, OpenAI `model`.
     Model(String),
+}
+
+/// Where versions come from and which of them are served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepositorySpec {
+    /// What every version's engine is told; its own number and stamp are put in.
+    pub engine: EngineSpec,
+    /// Which versions are served.
+    pub policy: VersionPolicy,
+    /// The version labelled `stable`. Without it the highest number is.
+    pub stable: Option<u64>,
+    /// The version labelled `canary`.
+    pub canary: Option<u64>,
+    /// Its share.
+    pub canary_weight: Weight,
+    /// How long the previous stable version stays loaded after another took its place.
+    pub keep_previous: Duration,
+    /// Whether a rollout moves the model on: then a new version is its candidate, and not stable.
+    pub has_rollout: bool,
 }
 
 /// A version of a model.

@@ -8,9 +8,9 @@ use http::HeaderValue;
 
 use super::matcher::Matcher;
 use super::overlay::{LiveTrial, Overlay};
-use super::spec::{BackendSpec, ModelSpec, VersionSpec};
+use super::spec::{BackendSpec, ModelSpec, Target as Named, VersionSpec};
 use crate::base::{ModelName, Role, VersionName, Weight};
-use crate::onnx::{Engine, EngineSpec, State};
+use crate::onnx::{Engine, EngineSpec, Family, State};
 use crate::split::{Layout, LayoutError};
 use crate::upstream::{Target, TargetError};
 use crate::wire::rewrite::{RewriteError, Rewriter};
@@ -46,6 +46,8 @@ pub struct Model {
     pub mirror_targets: Box<[usize]>,
     /// What a rollout is trying, if one is.
     pub trial: Option<LiveTrial>,
+    /// Its versions as the protocols see them, where all of them are served in this process.
+    pub family: Option<Arc<Family>>,
 }
 
 /// A version as it is served now.
@@ -200,6 +202,22 @@ impl RoutingTable {
     }
 }
 
+/// The versions of a model, where all of them are in this process.
+fn family(spec: &ModelSpec, versions: &[Arc<Version>]) -> Option<Family> {
+    let engines = versions.iter().map(|version| match &version.backend {
+        Backend::Onnx(engine) => Some(engine.clone()),
+        Backend::Upstream(_) => None,
+    });
+    let engines: Vec<_> = engines.collect::<Option<_>>()?;
+    let aliases = spec.matches.iter().filter_map(|matches| match &matches.target {
+        Named::Model(name) if *name != spec.name.as_str() => Some(name.clone()),
+        _ => None,
+    });
+    // A message is read behind its rewrite.
+    let rewritten = versions.iter().filter_map(|version| version.spec.rewrite.model.clone());
+    Some(Family::new(std::iter::once(spec.name.to_string()).chain(aliases).chain(rewritten), engines))
+}
+
 // === impl Model ===
 
 impl Model {
@@ -228,7 +246,9 @@ impl Model {
             }
             mirror_targets.push(target);
         }
-        Ok(Self { spec, versions, layout, stable, stable_name, mirror_targets: mirror_targets.into(), trial })
+        let family = family(&spec, &versions).map(Arc::new);
+        let mirror_targets = mirror_targets.into();
+        Ok(Self { spec, versions, layout, stable, stable_name, mirror_targets, trial, family })
     }
 
     /// The version of this name and its index.

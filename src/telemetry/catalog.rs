@@ -180,6 +180,28 @@ metrics! {
         "Copies under way.";
     MIRROR_RETAINED = "switchback_mirror_retained_bytes", Kind::Gauge, Bytes, MIRROR,
         "Bytes of bodies that are held for copies.";
+    ONNX_REQUESTS = "switchback_onnx_requests_total", Kind::Counter, Count, &["model", "version", "result"],
+        "Requests to models in this process: answered or failed.";
+    ONNX_REFUSED = "switchback_onnx_refused_total", Kind::Counter, Count, &["model", "version", "reason"],
+        "Requests that a model in this process never ran: its queue was full, the deadline passed, the caller left.";
+    ONNX_PHASES = "switchback_onnx_phase_seconds_total", Kind::Counter, Seconds, &["model", "version", "phase"],
+        "Time of requests to models in this process: queue, input, inference, output, encode.";
+    ONNX_BATCHES = "switchback_onnx_batches_total", Kind::Counter, Count, &["model", "version", "rows"],
+        "Runs of a model in this process by their rows, rounded up to a power of two.";
+    ONNX_ROWS = "switchback_onnx_rows_total", Kind::Counter, Count, MIRROR,
+        "Rows that a model in this process has inferred.";
+    ONNX_RUNS = "switchback_onnx_runs_total", Kind::Counter, Count, MIRROR,
+        "Runs of a model in this process; requests that were brought together share one.";
+    ONNX_INLINE = "switchback_onnx_inline_total", Kind::Counter, Count, MIRROR,
+        "Runs of a model in this process on the thread that read the request.";
+    ONNX_SPLIT_BATCHES = "switchback_onnx_split_batches_total", Kind::Counter, Count, MIRROR,
+        "Batches that failed and whose requests were run again one by one.";
+    ONNX_WAITING = "switchback_onnx_waiting", Kind::Gauge, Count, MIRROR,
+        "Requests that wait for a session.";
+    ONNX_RESIDENT = "switchback_onnx_resident_bytes", Kind::Gauge, Bytes, MIRROR,
+        "By how much the process grew while the version was loaded.";
+    ONNX_LOADS = "switchback_onnx_loads_total", Kind::Counter, Count, &["model", "result"],
+        "Versions that were loaded, by the folder of their model: ready or failed.";
     ROLLOUT_PHASE = "switchback_rollout_phase", Kind::Gauge, Count, &["model", "phase"],
         "Where the model's latest rollout stands: 1 for its phase, 0 for all others.";
     ROLLOUT_STEP = "switchback_rollout_step", Kind::Gauge, Count, MODEL,

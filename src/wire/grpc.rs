@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// `grpc-timeout`.
@@ -78,6 +79,30 @@ pub fn status_from_http(http: u16) -> u8 {
         429 | 502 | 503 | 504 => 14,
         _ => UNKNOWN,
     }
+}
+
+/// Puts the end of a call into trailers, or into the head of a trailers-only answer. An empty message
+/// is left out.
+pub fn put_status(headers: &mut HeaderMap, status: u8, message: &str) {
+    headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(status)));
+    if !message.is_empty()
+        && let Ok(message) = HeaderValue::from_maybe_shared(Bytes::from(percent_encode(message)))
+    {
+        headers.insert(GRPC_MESSAGE, message);
+    }
+}
+
+/// Percent-encoding of `grpc-message`: everything but printable ASCII, and the percent sign.
+fn percent_encode(text: &str) -> Vec<u8> {
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'A' + nibble - 10 };
+    let mut out = Vec::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => out.push(byte),
+            _ => out.extend([b'%', digit(byte >> 4), digit(byte & 15)]),
+        }
+    }
+    out
 }
 
 #[cfg(test)]

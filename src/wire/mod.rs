@@ -10,6 +10,8 @@ pub mod body;
 pub mod forward;
 pub mod gather;
 pub mod grpc;
+pub mod grpc_message;
+pub mod grpc_stream;
 pub mod http1;
 pub mod hygiene;
 pub mod respond;

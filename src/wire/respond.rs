@@ -35,26 +35,9 @@ fn grpc_fault(fault: &Fault) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(grpc::GRPC_STATUS, HeaderValue::from(u16::from(fault.kind.grpc_status())));
-    let message = percent_encode(&fault.to_string());
-    if let Ok(message) = HeaderValue::from_maybe_shared(Bytes::from(message)) {
-        headers.insert(grpc::GRPC_MESSAGE, message);
-    }
+    grpc::put_status(headers, fault.kind.grpc_status(), &fault.to_string());
     headers.insert(X_SWITCHBACK_ERROR, HeaderValue::from_static(fault.kind.reason()));
     response
-}
-
-/// Percent-encoding of `grpc-message`: everything but printable ASCII, and the percent sign.
-fn percent_encode(text: &str) -> Vec<u8> {
-    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'A' + nibble - 10 };
-    let mut out = Vec::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b' '..=b'~' if byte != b'%' => out.push(byte),
-            _ => out.extend([b'%', digit(byte >> 4), digit(byte & 15)]),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ fn bare(folder: &std::path::Path) -> Value {
     json!({
         "listeners": [{"name": "main", "address": "127.0.0.1:8080"}],
         "downstream": {"h2": {}}, "admin": {}, "accessLog": {"path": "/dev/stdout"}, "drain": {},
+        "onnxRuntime": {},
         "notifications": [
             {"name": "a", "pagerDuty": {"keyFile": secret}},
             {"name": "b", "opsgenie": {"keyFile": secret}},
@@ -77,18 +78,20 @@ fn bare(folder: &std::path::Path) -> Value {
                     "thresholds": [{"metric": "p99", "max": "1s"}],
                 },
             },
-        }],
+        }, {"name": "f", "repository": {"path": "r"}}],
     })
 }
 
 /// Where each section with a default stands in it.
-const PLACES: [(&str, &str); 43] = [
+const PLACES: [(&str, &str); 45] = [
     ("Listener", "/listeners/0"),
     ("Downstream", "/downstream"),
     ("Http2", "/downstream/h2"),
     ("Admin", "/admin"),
     ("AccessLog", "/accessLog"),
     ("Drain", "/drain"),
+    ("OnnxRuntime", "/onnxRuntime"),
+    ("Repository", "/models/1/repository"),
     ("Notification", "/notifications/0"),
     ("PagerDuty", "/notifications/0/pagerDuty"),
     ("Opsgenie", "/notifications/1/opsgenie"),

@@ -16,7 +16,8 @@ use crate::divergence::Reason;
 use crate::divergence::pairs::PairSpec;
 use crate::mirror::compare::Books;
 use crate::notify::{NotifySpec, Receiver, Secret};
-use crate::onnx::{Engine, EngineSpec};
+use crate::onnx::statistics::{BatchStatistics, Statistics, Timed};
+use crate::onnx::{Engine, EngineSpec, Loads};
 use crate::rollout::policy::Policy;
 use crate::rollout::version::Actor;
 use crate::stats::{DropReason, Observation, Outcome, Registry};
@@ -109,6 +110,18 @@ fn name(text: &str) -> VersionName {
 }
 
 impl Sidecar for Fake {
+    fn engines(&self) -> Vec<EngineState> {
+        let batch =
+            BatchStatistics { size: 3, compute_infer: Timed { count: 1, ns: 5 }, ..Default::default() };
+        let statistics = Statistics { inferences: 3, batches: vec![batch], ..Default::default() };
+        let (model, version) = ("fraud".to_owned(), "v1".to_owned());
+        vec![EngineState { model, version, statistics, resident_bytes: 4096 }]
+    }
+
+    fn loads(&self) -> Vec<Loads> {
+        vec![Loads { model: "fraud".to_owned(), ready: 1, failed: 0 }]
+    }
+
     fn live(&self) -> Live {
         let version = |text, role, weight: &str, ready: bool| VersionState {
             name: name(text),

@@ -15,6 +15,7 @@ mod matches;
 mod mirrors;
 mod model;
 mod notifications;
+mod repository;
 mod rollout;
 mod secrets;
 mod sticky;
@@ -35,13 +36,14 @@ use super::problem::{At, Report};
 use super::raw;
 use super::read::Field;
 use super::scalar::{Count, Share, Size, Time};
-use super::spec::{AccessLogSpec, Config, DrainSpec};
+use super::spec::{AccessLogSpec, Config, DrainSpec, ModelControl};
 
 /// The configuration that `root` describes; of no use when there is a mistake in `report`.
 pub(super) fn build(root: &raw::Root, base: &Path, hash: String, report: &mut Report) -> Config {
     let admin = admin::admin(&root.admin, base, report);
     let listeners = listeners::listeners(&root.listeners, base, &admin, report);
-    let onnx_library = root.onnx_runtime.get().and_then(|o| o.library.given()).map(|library| {
+    let onnx_runtime = root.onnx_runtime.get();
+    let onnx_library = onnx_runtime.and_then(|o| o.library.given()).map(|library| {
         let path = files::resolve(base, &library.value.0);
         if let Some(reason) = files::unreadable(&path) {
             let message = format!("{} {reason}, versions with `onnx` will be UNAVAILABLE", path.display());
@@ -65,6 +67,10 @@ pub(super) fn build(root: &raw::Root, base: &Path, hash: String, report: &mut Re
         access_log: root.access_log.get().and_then(|log| access_log(log, base, report)),
         drain: drain(root.drain.get()),
         onnx_library,
+        model_control: onnx_runtime.and_then(|o| o.model_control.get()).map_or(ModelControl::Poll, |c| c.0),
+        poll_interval: onnx_runtime
+            .and_then(|o| o.poll_interval.get())
+            .map_or(std::time::Duration::from_secs(10), |t| t.0),
         models,
         rollouts,
         notifications: notifications

@@ -12,7 +12,9 @@ use super::super::problem::{At, Report};
 use super::super::raw;
 use super::super::read::List;
 use super::super::scalar::{GI, MI};
-use super::{Unique, compare, matches, mirrors, number, rollout, set_time, sticky, version, weights};
+use super::{
+    Unique, compare, matches, mirrors, number, repository, rollout, set_time, sticky, version, weights,
+};
 
 /// All models, and how they move from version to version.
 pub(super) fn models(
@@ -94,7 +96,12 @@ fn model(
     }
     let limits = raw.limits.get();
     let fallback = raw.fallback.get();
-    let versions = raw.versions.get();
+    let from_folder = repository::repository(raw, name.as_ref(), base, report);
+    if raw.versions.is_missing() && raw.repository.is_missing() && !report.has_unknown_key(&raw.at) {
+        let at = At { path: raw.at.path_of("versions"), written: String::new(), ..raw.at.clone() };
+        report.wrong(&at, "is missing", "add the key \"versions\" here, or \"repository\"");
+    }
+    let versions = raw.versions.get().filter(|_| raw.repository.is_missing());
     let shares = versions.map(|list| weights::shares(raw, list, report)).unwrap_or_default();
     let compare = Arc::new(compare::compare(&raw.compare, report));
     let rollout = name.as_ref().and_then(|name| rollout::rollout(raw, name, &shares, base, report));
@@ -104,11 +111,16 @@ fn model(
     };
     let versions =
         versions.map(|list| version::versions(raw, list, &shares, base, report)).unwrap_or_default();
+    let (repository, versions) = match from_folder {
+        Some((repository, found)) => (Some(repository), found),
+        None => (None, versions),
+    };
     let Some(name) = name else { return (None, rollout) };
     let spec = ModelSpec {
         name,
         matches,
         versions,
+        repository,
         sticky,
         mirrors,
         fallback: fallback.and_then(|f| f.enabled.get()).is_some_and(|f| f.0),

@@ -108,8 +108,14 @@ fn written(policy: &Policy, path: &str) -> String {
 
 /// The candidate is one of the versions, serves nobody yet and is not the stable one.
 fn candidate(model: &raw::Model, raw: &raw::Rollout, shares: &Shares, report: &mut Report) {
-    if let Some(given) = raw.auto_start.given().filter(|given| given.value.0 && raw.candidate.is_missing()) {
+    let nothing = raw.candidate.is_missing() && model.repository.is_missing();
+    if let Some(given) = raw.auto_start.given().filter(|given| given.value.0 && nothing) {
         report.warn(&given.at, "no candidate is named, so nothing starts", "name one with `candidate`");
+    }
+    if let Some(given) = raw.candidate.given().filter(|_| !model.repository.is_missing()) {
+        let message = "with a repository, the candidate is the highest version in it";
+        report.wrong(&given.at, message, "remove it");
+        return;
     }
     let (Some(given), Some(versions)) = (raw.candidate.given(), model.versions.get()) else { return };
     let name: &VersionName = &given.value.0;

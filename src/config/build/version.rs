@@ -13,7 +13,7 @@ use crate::wire::rewrite::{PathPrefix, RewriteSpec};
 use super::super::problem::Report;
 use super::super::raw;
 use super::weights::{Shares, Versions};
-use super::{Unique, files, headers, set_count, set_size, set_time, upstream};
+use super::{Unique, files, headers, repository, set_count, set_size, set_time, upstream};
 
 /// All versions of one model.
 pub(super) fn versions(
@@ -127,6 +127,10 @@ fn engine(
     set_count(&mut spec.max_queue, &raw.max_queue);
     set_size(&mut spec.max_body_bytes, &raw.max_body_bytes);
     set_time(&mut spec.load_timeout, &raw.load_timeout);
+    set_count(&mut spec.max_batch_size, &raw.max_batch_size);
+    set_time(&mut spec.max_queue_delay, &raw.max_queue_delay);
+    repository::set_session(&mut spec, &raw.arena, &raw.spinning, &raw.optimization, &raw.provider, report);
+    spec.sha256 = raw.sha256.get().map(|digest| digest.0.clone());
 
     let folder = spec.repository.join(&spec.model);
     let (missing, at) = if !spec.repository.is_dir() {

@@ -25,7 +25,7 @@ pub(super) use model::{Match, Model, Sticky};
 pub(super) use notification::{Alertmanager, GitHub, Notification, Opsgenie, PagerDuty, Slack, Webhook};
 pub(super) use process::{AccessLog, Drain, OnnxRuntime, Store};
 pub(super) use rollout::{Bake, Gate, Harm, Pause, Rollout, SetWeight, Shadow, Step};
-pub(super) use version::{Onnx, Rewrite, Upstream, UpstreamTls, Version};
+pub(super) use version::{Onnx, Repository, Rewrite, Upstream, UpstreamTls, Version, VersionPolicy};
 
 use super::read::{List, section};
 use super::scalar::{Count, Time};

@@ -7,18 +7,22 @@ use super::super::text::{
     CookieText, ForeignText, HeaderNameText, HeaderValueText, HostPatternText, ModelNameText, PointerText,
     PrefixText, VersionNameText,
 };
-use super::{Compare, Mirror, Pairs, Rollout, Timeout, Version};
+use super::{Compare, Mirror, Pairs, Repository, Rollout, Timeout, Version};
 
 section! {
-    /// A model: what clients call. It has versions.
+    /// A model: what clients call. It has versions, written down or found in a folder.
+    #[schemars(extend("oneOf" = [{ "required": ["versions"] }, { "required": ["repository"] }]))]
     Model {
         required {
             /// Name in metrics, in the API, and by default in requests.
             name: ModelNameText,
-            /// Builds of the model. Names are unique within the model.
-            versions: List<Version, 1, 64>,
         }
         optional {
+            /// Builds of the model. Names are unique within the model.
+            versions: List<Version, 1, 64>,
+            /// A folder that versions come from, in place of `versions`. With a `rollout`, each new one
+            /// is its candidate.
+            repository: Repository,
             /// The version that serves whatever no other one serves. Default: the one with role
             /// `stable`, else the first one.
             stable: VersionNameText,

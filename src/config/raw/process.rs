@@ -1,7 +1,9 @@
 //! The process: its end, its log, its library, its memory.
 
+use super::super::choice::Choice;
 use super::super::read::section;
 use super::super::scalar::{Share, Time};
+use super::super::spec::ModelControl;
 use super::super::text::PathText;
 use super::{DAY, HOUR};
 
@@ -43,6 +45,13 @@ section! {
             /// The shared library, such as `libonnxruntime.so`. Default: what `ORT_DYLIB_PATH` names,
             /// else what the system finds.
             library: PathText,
+            /// What may change which models are loaded. `poll`: their folders. `explicit`: clients, with
+            /// `/v2/repository/models/{model}/load` and `unload`. `none`: this file only.
+            #[schemars(extend("default" = "poll"))]
+            model_control: Choice<ModelControl>,
+            /// Between two looks at the folders; a change is mostly noticed at once.
+            #[schemars(extend("default" = "10s"))]
+            poll_interval: Time<100, DAY>,
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use super::super::choice::Choice;
 use super::super::read::{List, Pairs, section};
-use super::super::scalar::{Count, GI, Share, Size};
+use super::super::scalar::{Count, Flag, GI, Share, Size, Time};
 use super::super::text::{
-    AuthorityText, FolderText, ForeignText, HeaderNameText, HeaderValueText, PathText, PrefixText,
-    ServerNameText, UrlText, VersionNameText,
+    AuthorityText, DigestText, FolderText, ForeignText, HeaderNameText, HeaderValueText, PathText,
+    PrefixText, ServerNameText, UrlText, VersionNameText,
 };
-use super::{Limit, Timeout};
+use super::{Limit, MONTH, Timeout};
 use crate::base::Role;
+use crate::onnx::{Optimization, Provider};
 use crate::upstream::Protocol;
 
 section! {
@@ -94,7 +95,7 @@ section! {
         optional {
             /// Folder of the model. Default: the model's name.
             model: FolderText,
-            /// Sessions, each with a thread of its own.
+            /// Sessions; as many inferences run at the same time.
             #[schemars(extend("default" = 1))]
             instances: Count<1, 256>,
             /// Threads that one inference may use.
@@ -109,6 +110,122 @@ section! {
             /// How long loading and warming up may take.
             #[schemars(extend("default" = "120s"))]
             load_timeout: Timeout,
+            /// Most rows of several requests that are run together. Only where the first dimension
+            /// of every input and output is free.
+            #[schemars(extend("default" = 1))]
+            max_batch_size: Count<1, 65_536>,
+            /// How long a request may wait for others to be run with. `0s` takes what waits already.
+            #[schemars(extend("default" = "0s"))]
+            max_queue_delay: Time<0, 10_000>,
+            /// Whether freed memory is kept for the next run.
+            #[schemars(extend("default" = true))]
+            arena: Flag,
+            /// Whether threads of an inference turn round while they wait. It costs CPU.
+            #[schemars(extend("default" = false))]
+            spinning: Flag,
+            /// How far the graph is optimised while it is loaded.
+            #[schemars(extend("default" = "all"))]
+            optimization: Choice<Optimization>,
+            /// What runs the graph; all but `cpu` have to be built in, and the library must have them.
+            #[schemars(extend("default" = "cpu"))]
+            provider: Choice<Provider>,
+            /// SHA-256 that `model.onnx` must have. Default: what `metadata.json` beside it says, if
+            /// anything.
+            sha256: DigestText,
+        }
+    }
+}
+
+section! {
+    /// Versions that come and go as folders: `<path>/<model>/<version>/model.onnx`, with integers as
+    /// versions. Each is named by its number.
+    Repository {
+        required {
+            /// Root of the model repository. Relative to the folder of this file.
+            path: PathText,
+        }
+        optional {
+            /// Folder of the model. Default: the model's name.
+            model: FolderText,
+            /// Which versions are served. Default: the latest one.
+            policy: VersionPolicy,
+            /// Which versions are what. Default: the highest number is stable; with a `rollout`, only
+            /// until that has promoted another.
+            labels: Labels,
+            /// Share of the version labelled `canary`.
+            #[schemars(extend("default" = "0%"))]
+            canary_weight: Share<false>,
+            /// How long the previous stable version stays loaded after another took its place.
+            #[schemars(extend("default" = "1h"))]
+            keep_previous: Time<0, MONTH>,
+            /// Sessions of each version; as many inferences run at the same time.
+            #[schemars(extend("default" = 1))]
+            instances: Count<1, 256>,
+            /// Threads that one inference may use.
+            #[schemars(extend("default" = 1))]
+            intra_op_threads: Count<1, 1024>,
+            /// Requests that may wait; one more is answered 503.
+            #[schemars(extend("default" = 256))]
+            max_queue: Limit,
+            /// Largest request body, in bytes; longer ones are answered 413.
+            #[schemars(extend("default" = "64Mi"))]
+            max_body_bytes: Size<1, { 2 * GI }>,
+            /// How long loading and warming up may take.
+            #[schemars(extend("default" = "120s"))]
+            load_timeout: Timeout,
+            /// Most rows of several requests that are run together. Only where the first dimension
+            /// of every input and output is free.
+            #[schemars(extend("default" = 1))]
+            max_batch_size: Count<1, 65_536>,
+            /// How long a request may wait for others to be run with. `0s` takes what waits already.
+            #[schemars(extend("default" = "0s"))]
+            max_queue_delay: Time<0, 10_000>,
+            /// Whether freed memory is kept for the next run.
+            #[schemars(extend("default" = true))]
+            arena: Flag,
+            /// Whether threads of an inference turn round while they wait. It costs CPU.
+            #[schemars(extend("default" = false))]
+            spinning: Flag,
+            /// How far the graph is optimised while it is loaded.
+            #[schemars(extend("default" = "all"))]
+            optimization: Choice<Optimization>,
+            /// What runs the graph; all but `cpu` have to be built in, and the library must have them.
+            #[schemars(extend("default" = "cpu"))]
+            provider: Choice<Provider>,
+        }
+    }
+}
+
+section! {
+    /// Which versions are served: exactly one of these.
+    #[schemars(extend("oneOf" = [
+        { "required": ["latest"] },
+        { "required": ["all"] },
+        { "required": ["specific"] },
+    ]))]
+    VersionPolicy {
+        required {}
+        optional {
+            /// The highest numbers, so many of them.
+            latest: Count<1, 64>,
+            /// Every version. Only `true` makes sense.
+            #[schemars(extend("const" = true))]
+            all: Flag,
+            /// These versions.
+            specific: List<Count<1, 9_007_199_254_740_991>, 1, 64>,
+        }
+    }
+}
+
+section! {
+    /// Names for versions. What they name is served whatever the policy says.
+    Labels {
+        required {}
+        optional {
+            /// The version that serves.
+            stable: Count<1, 9_007_199_254_740_991>,
+            /// The version that gets `canaryWeight`.
+            canary: Count<1, 9_007_199_254_740_991>,
         }
     }
 }

@@ -56,13 +56,14 @@ impl Rollouts {
     /// What the decider would have to read files for.
     fn digests(&self, call: &Call) -> Digests {
         let Call::Start(start) = call else { return Digests::default() };
-        let declared = self.board.declared(&start.model).map(|model| model.versions).unwrap_or_default();
+        let model = self.board.declared(&start.model);
+        let declared = model.as_ref().map(|model| model.versions.clone()).unwrap_or_default();
         // The stable version is read before the first rollout only.
         let is_first = !self.views().contains_key(&start.model);
         let mut versions: Vec<_> =
             declared.iter().filter(|version| is_first && version.role == Role::Stable).cloned().collect();
         versions.extend(match &start.candidate {
-            CandidateCall::Declared(name) => declared.into_iter().find(|version| version.name == *name),
+            CandidateCall::Declared(name) => model.and_then(|model| model.find(name)),
             CandidateCall::Given { spec, digest, .. } => digest.is_none().then(|| (**spec).clone()),
         });
         Digests::of(versions)

@@ -114,8 +114,8 @@ fn resolve(
     let spec = match version.origin.is_null() {
         false => (tools.remake)(model, &version.origin)?,
         true => {
-            let found = declared.versions.iter().find(|spec| spec.name == version.name);
-            found.cloned().ok_or_else(|| "the configuration has no such version".to_owned())?
+            let found = declared.find(&version.name);
+            found.ok_or_else(|| "the configuration has no such version".to_owned())?
         }
     };
     let given = version.digest.strip_prefix("given:");

@@ -10,6 +10,7 @@ use half::{bf16, f16};
 use super::json::Json;
 use super::reader::{Reader, float, integer};
 use super::types::Undecodable;
+use crate::inference::raw;
 use crate::inference::tensor::{Dtype, TensorData};
 
 type Result<T> = std::result::Result<T, Undecodable>;
@@ -80,32 +81,13 @@ fn number(token: &str) -> Option<f64> {
     if token == "null" { Some(f64::NAN) } else { float(token) }
 }
 
-/// The values of `raw`.
+/// The values of `raw`. More is let through than in a request that is served here: any byte for a
+/// truth value, and strings that are not UTF-8.
 pub(super) fn from_raw(dtype: Dtype, raw: &[u8]) -> Result<TensorData> {
-    Ok(match dtype {
-        Dtype::Bool => TensorData::Bool(raw.iter().map(|byte| *byte != 0).collect()),
-        Dtype::Uint8 => TensorData::Uint8(raw.to_vec()),
-        Dtype::Int8 => TensorData::Int8(raw.iter().map(|byte| i8::from_le_bytes([*byte])).collect()),
-        Dtype::Uint16 => TensorData::Uint16(values(raw, u16::from_le_bytes)?),
-        Dtype::Uint32 => TensorData::Uint32(values(raw, u32::from_le_bytes)?),
-        Dtype::Uint64 => TensorData::Uint64(values(raw, u64::from_le_bytes)?),
-        Dtype::Int16 => TensorData::Int16(values(raw, i16::from_le_bytes)?),
-        Dtype::Int32 => TensorData::Int32(values(raw, i32::from_le_bytes)?),
-        Dtype::Int64 => TensorData::Int64(values(raw, i64::from_le_bytes)?),
-        Dtype::Fp16 => TensorData::Fp16(values(raw, f16::from_le_bytes)?),
-        Dtype::Bf16 => TensorData::Bf16(values(raw, bf16::from_le_bytes)?),
-        Dtype::Fp32 => TensorData::Fp32(values(raw, f32::from_le_bytes)?),
-        Dtype::Fp64 => TensorData::Fp64(values(raw, f64::from_le_bytes)?),
-        Dtype::Bytes => TensorData::Bytes(strings(raw)?),
-    })
-}
-
-fn values<T, const N: usize>(raw: &[u8], from: impl Fn([u8; N]) -> T) -> Result<Vec<T>> {
-    match raw.as_chunks::<N>() {
-        (chunks, []) => Ok(chunks.iter().map(|chunk| from(*chunk)).collect()),
-        _ => {
-            Err(Undecodable::malformed(format!("{} bytes are no whole number of {N}-byte values", raw.len())))
-        }
+    match dtype {
+        Dtype::Bool => Ok(TensorData::Bool(raw.iter().map(|byte| *byte != 0).collect())),
+        Dtype::Bytes => Ok(TensorData::Bytes(strings(raw)?)),
+        other => raw::decode(other, raw).map_err(Undecodable::malformed),
     }
 }
 

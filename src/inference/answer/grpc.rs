@@ -7,9 +7,9 @@
 use half::f16;
 
 use super::elements::{bytes_as_text, from_raw};
-use super::protobuf_fields::{Wire, fields, varint};
 use super::types::{Content, Limits, Output, Undecodable};
 use crate::inference::content;
+use crate::inference::protobuf_fields::{Wire, fields, varint};
 use crate::inference::tensor::{Dtype, Tensor, TensorData};
 
 type Result<T> = std::result::Result<T, Undecodable>;

@@ -11,7 +11,6 @@ mod elements;
 mod embeddings;
 mod grpc;
 mod json;
-mod protobuf_fields;
 mod read;
 mod reader;
 mod render;

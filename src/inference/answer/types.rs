@@ -2,6 +2,7 @@
 
 use super::json::Json;
 use crate::inference::path::Api;
+use crate::inference::protobuf_fields::NotProtobuf;
 use crate::inference::tensor::Tensor;
 
 /// Most gaps between tokens that one answer keeps; later ones are counted, not kept.
@@ -148,6 +149,12 @@ impl Undecodable {
     /// It breaks its protocol, so.
     pub(super) fn malformed(why: impl Into<String>) -> Self {
         Self::Malformed(why.into())
+    }
+}
+
+impl From<NotProtobuf> for Undecodable {
+    fn from(error: NotProtobuf) -> Self {
+        Self::malformed(error.to_string())
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::*;
 use crate::inference::tensor::{Dtype, TensorData};
 use crate::inference::v2_json;
+use crate::onnx::abort::Abort;
+use crate::onnx::lane::Runner;
 use crate::onnx::signature::{Dim, Slot};
 use crate::onnx::testing;
 
@@ -19,7 +21,7 @@ struct Gated {
 }
 
 impl Runner for Gated {
-    fn run(&mut self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EngineError> {
+    fn run(&mut self, inputs: Vec<Tensor>, _: &mut Took) -> Result<Vec<Tensor>, EngineError> {
         let TensorData::Fp32(values) = inputs[0].data() else { panic!("not a number") };
         assert!(values[0] >= 0.0, "a negative row");
         self.started.send(values[0]).unwrap();
@@ -40,7 +42,7 @@ fn signature() -> Signature {
 }
 
 fn spec() -> EngineSpec {
-    EngineSpec::new("/models".into(), "m".into(), 1)
+    EngineSpec { inline_below: Duration::ZERO, ..EngineSpec::new("/models".into(), "m".into(), 1) }
 }
 
 async fn gated(spec: EngineSpec) -> Gate {
@@ -148,7 +150,7 @@ async fn waiting_inputs_are_bounded_in_bytes_too() {
 async fn two_instances_run_two_requests_at_the_same_time() {
     struct Meeting(Arc<Barrier>);
     impl Runner for Meeting {
-        fn run(&mut self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, EngineError> {
+        fn run(&mut self, inputs: Vec<Tensor>, _: &mut Took) -> Result<Vec<Tensor>, EngineError> {
             self.0.wait();
             Ok(inputs)
         }
@@ -191,7 +193,7 @@ async fn dropping_an_engine_ends_its_thread_and_does_not_wait_for_a_run() {
 
 #[tokio::test]
 async fn a_load_that_fails_or_panics_ends_in_a_reason() {
-    let reason = |load: Arc<Load>| async {
+    let reason = |load: Arc<dyn Source>| async {
         let engine = Engine::start_with(spec(), load);
         engine.wait_loaded().await;
         assert!(matches!(engine.infer(row(1.0), None).await, Err(EngineError::Unavailable(_))));
@@ -221,6 +223,136 @@ async fn a_load_past_its_limit_is_ended_and_says_so() {
     engine.wait_loaded().await;
     let State::Unavailable { reason } = engine.state() else { panic!("{engine:?}") };
     assert_eq!(&*reason, "/models/m/1/model.onnx: not loaded within 10ms");
+}
+
+// === shared runs and inline runs, without ONNX Runtime ===
+
+/// Tells the rows of each run when it starts, and ends when it is told to. A negative row fails.
+struct Batches {
+    started: Sender<usize>,
+    go_on: Arc<Mutex<Receiver<()>>>,
+}
+
+impl Runner for Batches {
+    fn run(&mut self, inputs: Vec<Tensor>, _: &mut Took) -> Result<Vec<Tensor>, EngineError> {
+        let TensorData::Fp32(values) = inputs[0].data() else { panic!("not a number") };
+        self.started.send(values.len()).unwrap();
+        self.go_on.lock().unwrap().recv().unwrap();
+        match values.iter().any(|value| *value < 0.0) {
+            true => Err(EngineError::Failed("a negative row".into())),
+            false => Ok(inputs),
+        }
+    }
+}
+
+struct BatchGate {
+    engine: Arc<Engine>,
+    started: Receiver<usize>,
+    go_on: Sender<()>,
+}
+
+async fn batching(spec: EngineSpec) -> BatchGate {
+    let (started, starts) = channel();
+    let (go_on, gate) = channel();
+    let gate = Arc::new(Mutex::new(gate));
+    let source = move |_: &Abort| {
+        let runner = Batches { started: started.clone(), go_on: Arc::clone(&gate) };
+        Ok((signature(), Box::new(runner) as Box<dyn Runner>))
+    };
+    let engine = Engine::start_with(spec, Arc::new(source));
+    engine.wait_loaded().await;
+    BatchGate { engine: Arc::new(engine), started: starts, go_on }
+}
+
+#[tokio::test]
+async fn what_waits_shares_a_run_and_everybody_gets_their_own_rows() {
+    let gate = batching(EngineSpec { max_batch_size: 4, ..spec() }).await;
+    let first = call(&gate.engine, 1.0).await;
+    assert_eq!(gate.started.recv(), Ok(1));
+    let mut waiting = Vec::new();
+    for value in [2.0, 3.0, 4.0, 5.0, 6.0] {
+        waiting.push((value, call(&gate.engine, value).await));
+    }
+    for _ in 0..3 {
+        gate.go_on.send(()).unwrap();
+    }
+    first.await.unwrap().unwrap();
+    for (value, call) in waiting {
+        assert_eq!(call.await.unwrap().unwrap(), row(value));
+    }
+    // Four fit, the fifth runs after them.
+    assert_eq!(gate.started.try_iter().collect::<Vec<_>>(), [4, 1]);
+    let found = gate.engine.statistics();
+    assert_eq!((found.inferences, found.executions, found.success.count), (6, 3, 6));
+    assert_eq!(
+        found.batches.iter().map(|b| (b.size, b.compute_infer.count)).collect::<Vec<_>>(),
+        [(1, 2), (4, 1)]
+    );
+    assert_eq!(found.queue.count, 6);
+}
+
+#[tokio::test]
+async fn a_bad_request_in_a_batch_fails_alone() {
+    let gate = batching(EngineSpec { max_batch_size: 8, ..spec() }).await;
+    let first = call(&gate.engine, 1.0).await;
+    gate.started.recv().unwrap();
+    let waiting =
+        [call(&gate.engine, 2.0).await, call(&gate.engine, -1.0).await, call(&gate.engine, 3.0).await];
+    for _ in 0..5 {
+        gate.go_on.send(()).unwrap();
+    }
+    first.await.unwrap().unwrap();
+    let [two, bad, three] = waiting;
+    assert_eq!(two.await.unwrap().unwrap(), row(2.0));
+    assert_eq!(bad.await.unwrap(), Err(EngineError::Failed("a negative row".into())));
+    assert_eq!(three.await.unwrap().unwrap(), row(3.0));
+    assert_eq!(gate.started.try_iter().collect::<Vec<_>>(), [3, 1, 1, 1]);
+    assert_eq!(gate.engine.statistics().split_batches, 1);
+}
+
+#[tokio::test]
+async fn with_a_delay_a_request_waits_for_others_until_its_run_is_full() {
+    // The run is full before the delay is over, or this test would not end.
+    let gate =
+        batching(EngineSpec { max_batch_size: 2, max_queue_delay: Duration::from_secs(3600), ..spec() })
+            .await;
+    let one = call(&gate.engine, 1.0).await;
+    assert!(gate.started.try_recv().is_err());
+    let two = call(&gate.engine, 2.0).await;
+    assert_eq!(gate.started.recv(), Ok(2));
+    gate.go_on.send(()).unwrap();
+    assert_eq!((one.await.unwrap().unwrap(), two.await.unwrap().unwrap()), (row(1.0), row(2.0)));
+}
+
+#[tokio::test]
+async fn a_model_that_is_quick_runs_on_the_callers_thread_and_a_slow_one_does_not() {
+    struct Where(Arc<Mutex<Vec<std::thread::ThreadId>>>, Duration);
+    impl Runner for Where {
+        fn run(&mut self, inputs: Vec<Tensor>, took: &mut Took) -> Result<Vec<Tensor>, EngineError> {
+            self.0.lock().unwrap().push(std::thread::current().id());
+            took.infer = self.1;
+            Ok(inputs)
+        }
+    }
+    for (takes, inline) in [(Duration::from_micros(1), true), (Duration::from_millis(1), false)] {
+        let threads = Arc::<Mutex<Vec<_>>>::default();
+        let seen = Arc::clone(&threads);
+        let source =
+            move |_: &Abort| Ok((signature(), Box::new(Where(Arc::clone(&seen), takes)) as Box<dyn Runner>));
+        let engine = Engine::start_with(
+            EngineSpec { inline_below: Duration::from_micros(100), ..spec() },
+            Arc::new(source),
+        );
+        engine.wait_loaded().await;
+        for _ in 0..3 {
+            engine.infer(row(1.0), None).await.unwrap();
+        }
+        let here = std::thread::current().id();
+        let found: Vec<bool> = threads.lock().unwrap().iter().map(|thread| *thread == here).collect();
+        // Of the first run nobody knows how long it will take.
+        assert_eq!(found, [false, inline, inline]);
+        assert_eq!(engine.statistics().inline, if inline { 2 } else { 0 });
+    }
 }
 
 // === engines with ONNX Runtime ===
@@ -401,4 +533,140 @@ async fn measure_the_latency_of_small_models() {
             println!("{model} {what}: p50 {:?} p99 {:?}", times[2500], times[4950]);
         }
     }
+}
+
+fn ids(values: &[i64]) -> Vec<Tensor> {
+    vec![Tensor::new("x", vec![values.len() as i64], TensorData::Int64(values.to_vec())).unwrap()]
+}
+
+#[tokio::test]
+async fn real_requests_share_runs_and_one_that_is_wrong_fails_alone() {
+    let spec = EngineSpec { max_batch_size: 16, inline_below: Duration::ZERO, ..testing::fixture("lookup") };
+    let engine = Arc::new(real(spec).await);
+    let calls: Vec<_> = (0..64_i64)
+        .map(|n| {
+            let engine = Arc::clone(&engine);
+            tokio::spawn(async move { (n, engine.infer(ids(&[n % 11, 1]), None).await) })
+        })
+        .collect();
+    for call in calls {
+        let (n, outcome) = call.await.unwrap();
+        match n % 11 {
+            10 => assert!(outcome.is_err(), "{outcome:?}"),
+            small => {
+                let expected = TensorData::Fp32(vec![(small * small) as f32, 1.0]);
+                assert_eq!(outcome.unwrap()[0].data(), &expected, "{n}");
+            }
+        }
+    }
+    let found = engine.statistics();
+    assert_eq!((found.success.count, found.fail.count), (59, 5));
+}
+
+#[tokio::test]
+async fn a_model_whose_rows_depend_on_one_another_is_not_batched() {
+    let spec = EngineSpec { max_batch_size: 16, ..testing::fixture("total") };
+    let engine = real(spec).await;
+    assert_eq!(engine.max_batch_size(), 1);
+    let spec = EngineSpec { max_batch_size: 16, ..testing::fixture("logarithm") };
+    assert!(real(spec).await.max_batch_size() > 1);
+}
+
+#[tokio::test]
+async fn weights_in_a_file_of_their_own_are_served_and_looked_at() {
+    let engine = real(testing::fixture("external")).await;
+    let x = Tensor::new("x", vec![1, 4], TensorData::Fp32(vec![1.0, 2.0, 3.0, 4.0])).unwrap();
+    let outputs = engine.infer(vec![x], None).await.unwrap();
+    assert_eq!(outputs[0].data(), &TensorData::Fp32(vec![1.0, 20.0, 300.0, 4000.0]));
+    assert_eq!(engine.facts().unwrap().bytes, 16 + std::fs::metadata(engine.spec().path()).unwrap().len());
+
+    let model = std::fs::read(testing::fixture("external").path()).unwrap();
+    let (folder, spec) = testing::repository(&model);
+    let reason = refusal(spec.clone()).await;
+    assert!(reason.contains("weights.bin") && reason.contains("No such file"), "{reason}");
+    // The same length, so the lengths around it stay right: "weights.bin" and "../../../xx".
+    let at = model.windows(11).position(|part| part == b"weights.bin").unwrap();
+    let mut escaped = model.clone();
+    escaped[at..at + 11].copy_from_slice(b"../../../xx");
+    std::fs::write(folder.path().join("xx"), [0; 16]).unwrap();
+    std::fs::write(spec.path(), escaped).unwrap();
+    let reason = refusal(spec).await;
+    assert!(reason.contains("outside of the version's folder"), "{reason}");
+}
+
+#[tokio::test]
+async fn known_answers_decide_whether_a_version_may_serve() {
+    let model = std::fs::read(testing::fixture("lookup").path()).unwrap();
+    let (_folder, spec) = testing::repository(&model);
+    let golden = |y: f64| {
+        let text = format!(
+            r#"{{"examples": [{{"inputs": [{{"name": "x", "datatype": "INT64", "shape": [2], "data": [2, 3]}}],
+                "outputs": [{{"name": "y", "datatype": "FP32", "shape": [2], "data": [4, {y}]}}]}}]}}"#
+        );
+        std::fs::write(spec.folder().join("golden.json"), text).unwrap();
+    };
+    golden(9.0);
+    assert_eq!(real(spec.clone()).await.state(), State::Ready);
+    golden(8.0);
+    let reason = refusal(spec.clone()).await;
+    assert!(
+        reason.contains("golden.json, examples[0]: output \"y\": value 1: expected 8, found 9"),
+        "{reason}"
+    );
+    std::fs::write(spec.folder().join("golden.json"), "{").unwrap();
+    assert!(refusal(spec).await.contains("golden.json: "));
+}
+
+#[tokio::test]
+async fn providers_and_digests_that_are_not_there_are_refused_with_the_reason() {
+    let wrong = EngineSpec { sha256: Some("0".repeat(64)), ..testing::demo("digits", 1) };
+    assert!(refusal(wrong).await.contains("the configuration says sha256"));
+    let cuda = EngineSpec { provider: crate::onnx::Provider::Cuda, ..testing::demo("digits", 1) };
+    let reason = refusal(cuda).await;
+    let expected = if cfg!(feature = "cuda") { "provider cuda: " } else { "built without cuda" };
+    assert!(reason.contains(expected), "{reason}");
+}
+
+#[tokio::test]
+async fn every_setting_of_a_session_is_one_that_the_library_takes() {
+    use crate::onnx::Optimization;
+    for optimization in [Optimization::None, Optimization::Basic, Optimization::Extended, Optimization::All] {
+        let spec = EngineSpec {
+            optimization,
+            arena: false,
+            spinning: true,
+            intra_op_threads: 2,
+            ..testing::demo("digits", 1)
+        };
+        assert_eq!(real(spec).await.state(), State::Ready);
+    }
+}
+
+#[tokio::test]
+#[ignore = "a soak of minutes: run it by hand with --nocapture, and with one thread"]
+async fn a_thousand_loads_leave_memory_as_it_was() {
+    let resident = || crate::onnx::memory::resident().unwrap() >> 10;
+    let mut took = Vec::new();
+    let mut before = 0;
+    for cycle in 0..1_000 {
+        let start = StdInstant::now();
+        let engine = real(testing::demo("digits", 1)).await;
+        took.push(start.elapsed());
+        let x = Tensor::new("features", vec![1, 64], TensorData::Fp32(vec![1.0; 64])).unwrap();
+        engine.infer(vec![x], None).await.unwrap();
+        let remains = engine.remains();
+        drop(engine);
+        while remains.strong_count() > 0 {
+            std::thread::yield_now();
+        }
+        if cycle == 99 {
+            before = resident();
+        }
+        if cycle % 100 == 99 {
+            let mut last = took[cycle - 99..].to_vec();
+            last.sort();
+            println!("{} loads: {} KiB, a load takes {:?}", cycle + 1, resident(), last[50]);
+        }
+    }
+    assert!(resident() < before + 5 * 1024, "{before} KiB after 100 loads, {} KiB after 1000", resident());
 }

@@ -38,10 +38,10 @@ async fn whole(
     method: Method,
     path: &str,
     headers: &HeaderMap,
-    body: &str,
+    body: impl AsRef<[u8]>,
 ) -> Response<Bytes> {
-    let asked = Asked { model: "mine", version: None, action: action(path), deadline: None };
-    answer(engine, &asked, &method, headers, Bytes::copy_from_slice(body.as_bytes())).await
+    let asked = Asked { model: "mine", one_version: false, family: None, action: action(path) };
+    answer(engine, &asked, &method, headers, Bytes::copy_from_slice(body.as_ref())).await
 }
 
 /// An infer body for the model `pair`, whose inputs are a [batch, 2], b [batch, 2] and k [1].
@@ -71,7 +71,10 @@ fn paths_are_told_apart() {
     for other in ["", "/", "/v2", "/v2/models", "/v2/models/", "/v2/models//infer", "/v2/models/m/infer/x"] {
         assert_eq!(action(other), Action::Other, "{other}");
     }
-    for other in ["/v3/models/m/infer", "/v2/models/m/config", "/v1/models/:predict", "/v2/models/m/versions"]
+    assert_eq!(action("/v2/models/m/config"), Action::Config);
+    assert_eq!(action("/v2/models/m/versions/3/stats"), Action::Stats);
+    for other in
+        ["/v3/models/m/infer", "/v1/models/m:explain", "/v1/models/:predict", "/v2/models/m/versions"]
     {
         assert_eq!(action(other), Action::Other, "{other}");
     }
@@ -193,6 +196,7 @@ async fn an_unavailable_model_is_503_with_the_reason_on_every_call() {
     let engine = unavailable().await;
     for (method, path) in [
         (Method::GET, "/v2/models/mine"),
+        (Method::GET, "/v2/models/mine/config"),
         (Method::GET, "/v2/models/mine/ready"),
         (Method::GET, "/v1/models/mine"),
         (Method::GET, "/v1/models/mine/metadata"),
@@ -256,25 +260,133 @@ async fn other_methods_and_paths_are_405_and_404() {
     assert_eq!(ask(&engine, Method::POST, "/v2/models/mine/generate", "").await.0, 404);
 }
 
+fn with(fields: &[(&'static str, &str)]) -> HeaderMap {
+    let fields = fields
+        .iter()
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()));
+    fields.collect()
+}
+
 #[tokio::test]
-async fn what_is_not_supported_yet_is_refused_with_a_line_that_says_so() {
+async fn bodies_that_are_too_long_or_in_an_unknown_coding_are_refused() {
     let engine = engine(EngineSpec { max_body_bytes: 64, ..testing::fixture("scalar") }).await;
-    let with = |name: &'static str, value: &'static str| {
-        HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))])
-    };
-    let gzip = whole(&engine, Method::POST, INFER, &with("content-encoding", "gzip"), "x").await;
-    assert_eq!(
-        (gzip.status().as_u16(), &gzip.headers()[ACCEPT_ENCODING]),
-        (415, &HeaderValue::from_static("identity"))
-    );
-    let binary =
-        whole(&engine, Method::POST, INFER, &with("inference-header-content-length", "5"), "{}").await;
-    assert_eq!(binary.status(), 400);
-    assert!(String::from_utf8_lossy(binary.body()).contains("binary tensor extension"));
+    let odd = whole(&engine, Method::POST, INFER, &with(&[("content-encoding", "rot13")]), "x").await;
+    assert_eq!(odd.status(), 415);
+    assert!(odd.headers()["accept-encoding"].to_str().unwrap().contains("gzip"));
+    let broken = whole(&engine, Method::POST, INFER, &with(&[("content-encoding", "gzip")]), "x").await;
+    assert_eq!(broken.status(), 400);
+    let bomb = gzip(&[b' '; 65]);
+    let bomb = whole(&engine, Method::POST, INFER, &with(&[("content-encoding", "gzip")]), &bomb).await;
+    assert_eq!(bomb.status(), 413);
     let long = " ".repeat(65);
     assert_eq!(ask(&engine, Method::POST, INFER, &long).await.0, 413);
-    let plain = whole(&engine, Method::POST, INFER, &with("content-encoding", "identity"), "{}").await;
+    let plain = whole(&engine, Method::POST, INFER, &with(&[("content-encoding", "identity")]), "{}").await;
     assert!(String::from_utf8_lossy(plain.body()).contains("missing field `inputs`"));
+}
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut to = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    to.write_all(text).unwrap();
+    to.finish().unwrap()
+}
+
+#[tokio::test]
+async fn nan_and_infinity_pass_as_binary_data_bit_for_bit() {
+    let engine = engine(testing::fixture("identity")).await;
+    let odd = [f32::NAN, f32::INFINITY, -0.0, f32::from_bits(0x7fc0_1234)].map(f32::to_le_bytes).concat();
+    let mut inputs: Vec<Value> = crate::inference::tensor::Dtype::ALL
+        .iter()
+        .filter(|dtype| dtype.name() != "FP32")
+        .map(|dtype| {
+            let data = match dtype.name() {
+                "BOOL" => json!([true]),
+                "BYTES" => json!(["a"]),
+                _ => json!([1]),
+            };
+            let name = format!("in_{}", dtype.name().to_lowercase());
+            json!({"name": name, "datatype": dtype.name(), "shape": [1], "data": data})
+        })
+        .collect();
+    inputs.push(json!({"name": "in_fp32", "datatype": "FP32", "shape": [4],
+        "parameters": {"binary_data_size": odd.len()}}));
+    for (outputs, form) in [
+        (json!([{"name": "out_fp32", "parameters": {"binary_data": true}}, {"name": "out_int8"}]), json!({})),
+        (
+            json!([{"name": "out_fp32"}, {"name": "out_int8", "parameters": {"binary_data": false}}]),
+            json!({"binary_data_output": true}),
+        ),
+    ] {
+        let request = json!({"inputs": inputs, "outputs": outputs, "parameters": form}).to_string();
+        let headers = with(&[("inference-header-content-length", &request.len().to_string())]);
+        let body = [request.as_bytes(), &odd].concat();
+        let answer = whole(&engine, Method::POST, INFER, &headers, &body).await;
+        assert_eq!(answer.status(), 200, "{answer:?}");
+        assert_eq!(answer.headers()[CONTENT_TYPE], "application/octet-stream");
+        let length = answer.headers()["inference-header-content-length"].to_str().unwrap().parse().unwrap();
+        let (text, binary) = answer.body().split_at(length);
+        assert_eq!(binary, odd);
+        let told: Value = serde_json::from_slice(text).unwrap();
+        assert_eq!(told["outputs"][0]["parameters"], json!({"binary_data_size": 16}));
+        assert_eq!(told["outputs"][1]["data"], json!([1]));
+    }
+    let headers = with(&[("inference-header-content-length", "many")]);
+    assert_eq!(whole(&engine, Method::POST, INFER, &headers, "{}").await.status(), 400);
+}
+
+#[tokio::test]
+async fn compressed_requests_are_read_and_answers_are_compressed_for_who_asks_for_it_alone() {
+    let engine = engine(testing::fixture("logarithm")).await;
+    let body = pair(&[("x", "FP32", json!([500]), json!(vec![1.0; 500]))]);
+    let packed = gzip(body.as_bytes());
+    for (accept, coding) in [
+        ("gzip", Some("gzip")),
+        ("deflate", Some("deflate")),
+        ("gzip, deflate, br", None),
+        ("identity", None),
+    ] {
+        let headers = with(&[("content-encoding", "gzip"), ("accept-encoding", accept)]);
+        let answer = whole(&engine, Method::POST, INFER, &headers, &packed).await;
+        assert_eq!(answer.status(), 200, "{answer:?}");
+        let found = answer.headers().get("content-encoding").map(|value| value.to_str().unwrap());
+        assert_eq!(found, coding, "{accept}");
+        let plain = crate::inference::content::decode(found, answer.body(), 1 << 20).unwrap();
+        let told: Value = serde_json::from_slice(&plain).unwrap();
+        assert_eq!(told["outputs"][0]["data"], json!(vec![0.0; 500]));
+    }
+    let short = pair(&[("x", "FP32", json!([1]), json!([1]))]);
+    let answer = whole(&engine, Method::POST, INFER, &with(&[("accept-encoding", "gzip")]), &short).await;
+    assert!(!answer.headers().contains_key("content-encoding"));
+}
+
+#[tokio::test]
+async fn the_configuration_and_statistics_are_tritons() {
+    let engine = engine(EngineSpec { max_batch_size: 8, ..testing::fixture("logarithm") }).await;
+    let (_, config) = ask(&engine, Method::GET, "/v2/models/mine/config", "").await;
+    assert_eq!((&config["name"], &config["backend"]), (&json!("mine"), &json!("onnxruntime")));
+    assert_eq!(config["max_batch_size"], 8);
+    assert_eq!(config["input"], json!([{"name": "x", "data_type": "TYPE_FP32", "dims": []}]));
+    assert_eq!(config["instance_group"][0]["kind"], "KIND_CPU");
+    assert!(config["dynamic_batching"].is_object());
+    let alone = self::engine(testing::fixture("pair")).await;
+    let (_, config) = ask(&alone, Method::GET, "/v2/models/mine/config", "").await;
+    assert_eq!((&config["max_batch_size"], &config["input"][0]["dims"]), (&json!(0), &json!([-1, 2])));
+    assert_eq!(config.get("dynamic_batching"), None);
+
+    let (_, stats) = ask(&alone, Method::GET, "/v2/models/mine/versions/1/stats", "").await;
+    let stats = &stats["model_stats"][0];
+    assert_eq!((&stats["name"], &stats["version"]), (&json!("mine"), &json!("1")));
+    assert_eq!(stats["inference_stats"]["success"]["count"], 0);
+}
+
+#[tokio::test]
+async fn a_time_that_a_client_waits_ends_the_waiting() {
+    let engine = engine(testing::demo("cancer", 4)).await;
+    let rows = vec![1.0; 30 * 40];
+    let body = json!({"parameters": {"timeout": 1}, "inputs": [
+        {"name": "features", "datatype": "FP32", "shape": [40, 30], "data": rows}]});
+    let (status, answer) = ask(&engine, Method::POST, INFER, &body.to_string()).await;
+    assert_eq!(status, 504, "{answer}");
 }
 
 #[tokio::test]

@@ -194,7 +194,7 @@ impl Rewriter {
                     edits = self.grpc(method, parts);
                 }
                 Api::OpenAi(_) if parts.method == Method::POST => edits = self.openai(parts)?,
-                Api::Grpc(_) | Api::OpenAi(_) | Api::Server | Api::Other => {}
+                Api::Grpc(_) | Api::GrpcServer(_) | Api::OpenAi(_) | Api::Server | Api::Other => {}
             }
         }
         if let Some(path) = renamed.or(moved) {

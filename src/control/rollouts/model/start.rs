@@ -35,8 +35,7 @@ impl Model {
         let declared = declared.ok_or_else(|| CallError::NotFound("the model is gone".to_owned()))?;
         let (spec, origin, given) = match call.candidate {
             CandidateCall::Declared(name) => {
-                let found = declared.versions.iter().find(|version| version.name == name);
-                let spec = found.cloned().ok_or_else(|| unknown(&declared, &name))?;
+                let spec = declared.find(&name).ok_or_else(|| unknown(&declared, &name))?;
                 (spec, Value::Null, None)
             }
             CandidateCall::Given { spec, origin, digest } => (*spec, origin, digest),
@@ -72,7 +71,7 @@ impl Model {
     fn began(&mut self, candidate: VersionSpec, declared: &ModelSpec, tools: &Tools) {
         let stable = self.state.stable.name.clone();
         let known = self.versions.remove(&stable);
-        let stable = declared.versions.iter().find(|version| version.name == stable).cloned().or(known);
+        let stable = declared.find(&stable).or(known);
         self.versions = stable.into_iter().chain([candidate]).map(|spec| (spec.name.clone(), spec)).collect();
         self.shared = self.state.rollout.as_ref().map(|rollout| Shared::new(rollout, declared));
         self.gauges.clear();

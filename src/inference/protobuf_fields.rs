@@ -1,8 +1,11 @@
 //! The fields of a whole protobuf message, one after the other, as
 //! <https://protobuf.dev/programming-guides/encoding/> has them. Absent: groups, which proto3 has
-//! not, and prefixes of messages, which [`crate::inference::protobuf`] is for.
+//! not, and prefixes of messages, which [`super::protobuf`] is for.
 
-use super::types::Undecodable;
+/// What was to be a message is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a protobuf message")]
+pub(super) struct NotProtobuf;
 
 /// The body of a field.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,7 +21,7 @@ pub(super) enum Wire<'a> {
 }
 
 /// The fields of `message` with their numbers. The first one that is broken is the last one.
-pub(super) fn fields(message: &[u8]) -> impl Iterator<Item = Result<(u32, Wire<'_>), Undecodable>> {
+pub(super) fn fields(message: &[u8]) -> impl Iterator<Item = Result<(u32, Wire<'_>), NotProtobuf>> {
     let mut rest = message;
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -28,7 +31,7 @@ pub(super) fn fields(message: &[u8]) -> impl Iterator<Item = Result<(u32, Wire<'
         if field.is_none() {
             rest = &[];
         }
-        Some(field.ok_or_else(|| Undecodable::malformed("not a protobuf message")))
+        Some(field.ok_or_else(|| NotProtobuf))
     })
 }
 

@@ -1,0 +1,47 @@
+//! Reading the small files that lie beside a model, and digests of the large ones.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::path::Path;
+
+use ring::digest::{Context, SHA256};
+
+/// The whole file when it is there and not longer than `longest` bytes.
+///
+/// # Errors
+/// Why it can't be read, in one line that names it.
+pub(super) fn read_small(path: &Path, longest: u64) -> Result<Option<Vec<u8>>, String> {
+    let about = |reason: &dyn std::fmt::Display| format!("{}: {reason}", path.display());
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(about(&error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(longest + 1).read_to_end(&mut bytes).map_err(|error| about(&error))?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > longest {
+        return Err(about(&format!("it is longer than {longest} bytes")));
+    }
+    Ok(Some(bytes))
+}
+
+/// SHA-256 of a file in lower case hexadecimal. Ends early, with an error, when `stop` says so.
+///
+/// # Errors
+/// Why it can't be read.
+pub(super) fn sha256(path: &Path, stop: impl Fn() -> bool) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut hash = Context::new(&SHA256);
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        if stop() {
+            return Err(std::io::Error::other("nobody waits for it any more"));
+        }
+        let read = file.read(&mut buffer)?;
+        match buffer.get(..read) {
+            None | Some([]) => break,
+            Some(bytes) => hash.update(bytes),
+        }
+    }
+    Ok(hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+}
