@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::base::{ModelName, Role, VersionName, Weight};
 use crate::control::rollouts::{CallError, CandidateCall, Rollouts};
 use crate::mirror::compare::Books;
-use crate::onnx::Loads;
 use crate::onnx::statistics::Statistics;
+use crate::onnx::{Facts, Loads};
 use crate::rollout::machine::Refusal;
 use crate::rollout::policy::Policy;
 use crate::rollout::version::Actor;
@@ -217,6 +217,8 @@ pub struct VersionState {
     pub ready: bool,
     /// If not, why.
     pub reason: Option<String>,
+    /// What is known of its file, where it is loaded in this process.
+    pub facts: Option<Facts>,
 }
 
 /// A version of a model in process.

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::base::{ModelName, Role, VersionName};
 use crate::divergence::Reason;
+use crate::onnx::{Facts, Metadata};
 use crate::stats::pairs::{PairDrop, PairTally};
 use crate::stats::{DropReason, Merged, MirrorShard, Outcome, Snapshot, VersionShard};
 use crate::telemetry::rfc3339;
@@ -63,10 +64,30 @@ struct Version {
     target: String,
     ready: bool,
     reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model_file: Option<ModelFile>,
     in_flight: i64,
     requests: Requests,
     latency_seconds: Quantiles,
     first_byte_seconds: Quantiles,
+}
+
+/// What is known of a model that is loaded in this process.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ModelFile {
+    sha256: String,
+    bytes: u64,
+    resident_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Metadata>,
+}
+
+impl From<Facts> for ModelFile {
+    fn from(facts: Facts) -> Self {
+        let Facts { sha256, bytes, resident, metadata, .. } = facts;
+        Self { sha256, bytes, resident_bytes: resident, metadata }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -157,6 +178,7 @@ fn version(model: &ModelName, state: VersionState, merged: &Merged) -> Version {
         target: state.target,
         ready: state.ready,
         reason: state.reason,
+        model_file: state.facts.map(ModelFile::from),
         in_flight: counts.in_flight.get(),
         requests: Requests {
             success: counts.outcome(Outcome::Success),

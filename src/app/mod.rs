@@ -4,6 +4,7 @@
 //! asks the upstreams whether they are there and serves the admin API. Data workers and in-process
 //! models have threads of their own and never wait for it.
 
+mod allocator;
 mod candidate;
 mod folders;
 mod reload;
@@ -48,6 +49,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// sidecar starts, is not ready, and says why.
 pub fn serve(path: &Path) -> anyhow::Result<()> {
     let config = config::load(path)?;
+    // Before anything that another start would repeat.
+    allocator::settle(&config);
     for warning in &config.warnings {
         tracing::warn!(%warning, "configuration");
     }

@@ -174,6 +174,10 @@ impl Running {
             target,
             ready: ready.is_ok(),
             reason: ready.err(),
+            facts: match &version.backend {
+                Backend::Onnx(engine) => engine.facts().cloned(),
+                Backend::Upstream(_) => None,
+            },
         }
     }
 }

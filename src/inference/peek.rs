@@ -275,7 +275,7 @@ mod tests {
     fn a_grpc_name_is_read_from_the_head_of_a_compressed_message() {
         let mut message = BytesMut::new();
         put_field(&mut message, 1, b"fraud");
-        put_field(&mut message, 7, &(0..1 << 18).map(|n| (n * 7919 >> 3) as u8).collect::<Vec<_>>());
+        put_field(&mut message, 7, &(0..1 << 18).map(|n| ((n * 7919) >> 3) as u8).collect::<Vec<_>>());
         let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
         gzip.write_all(&message).unwrap();
         let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());

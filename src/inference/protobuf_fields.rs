@@ -31,7 +31,7 @@ pub(super) fn fields(message: &[u8]) -> impl Iterator<Item = Result<(u32, Wire<'
         if field.is_none() {
             rest = &[];
         }
-        Some(field.ok_or_else(|| NotProtobuf))
+        Some(field.ok_or(NotProtobuf))
     })
 }
 

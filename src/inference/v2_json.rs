@@ -162,7 +162,7 @@ fn output_form(output: &RawOutput, default: bool) -> Result<bool, String> {
 /// Parameters that would change what an answer is, and that are not served here.
 fn refuse_unserved(parameters: &Parameters) -> Result<(), String> {
     for name in ["shared_memory_region", "classification"] {
-        if parameters.get(name).is_some_and(|value| *value != Value::from(0)) {
+        if parameters.get(name).is_some_and(|value| value.as_i64() != Some(0)) {
             return Err(format!("the parameter {name:?} is not supported here"));
         }
     }

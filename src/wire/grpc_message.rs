@@ -65,7 +65,7 @@ impl Messages {
     /// # Errors
     /// `PayloadTooLarge` for a message beyond the limit, `NotImplemented` for an encoding that is not
     /// known, `BadRequest` for what is no message.
-    pub fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+    pub fn take_next(&mut self) -> Result<Option<Bytes>, Fault> {
         let (Some(length), Some(&flag)) = (self.length(), self.held().first()) else { return Ok(None) };
         if length > self.limit {
             return Err(self.too_large(&format!("{length} bytes")));
@@ -182,7 +182,7 @@ mod tests {
     fn only(encoding: Option<&'static str>, body: Vec<u8>) -> Result<Option<Bytes>, Fault> {
         let mut messages = messages(encoding, 100);
         messages.push(body.into());
-        messages.next()
+        messages.take_next()
     }
 
     #[test]
@@ -190,9 +190,9 @@ mod tests {
         let body = Bytes::from(framed(0, b"hello"));
         let mut messages = messages(None, 100);
         messages.push(body.clone());
-        let message = messages.next().unwrap().unwrap();
+        let message = messages.take_next().unwrap().unwrap();
         assert_eq!(message.as_ptr(), body.slice(PREFIX..).as_ptr());
-        assert_eq!((messages.next(), messages.end()), (Ok(None), Ok(())));
+        assert_eq!((messages.take_next(), messages.end()), (Ok(None), Ok(())));
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
     fn an_end_within_a_message_is_an_error() {
         let mut messages = messages(None, 100);
         messages.push(Bytes::from_static(&[0, 0, 0, 0, 3, b'a']));
-        assert_eq!(messages.next(), Ok(None));
+        assert_eq!(messages.take_next(), Ok(None));
         assert_eq!(messages.end().unwrap_err().kind, FaultKind::BadRequest);
     }
 
@@ -232,7 +232,7 @@ mod tests {
                 let (now, later) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
                 messages.push(Bytes::copy_from_slice(now));
                 rest = later;
-                while let Some(message) = messages.next().unwrap() {
+                while let Some(message) = messages.take_next().unwrap() {
                     got.push(message.to_vec());
                 }
             }
@@ -244,7 +244,7 @@ mod tests {
         fn any_bytes_are_survived(body in prop::collection::vec(any::<u8>(), 0..80)) {
             let mut messages = messages(Some("gzip"), 50);
             messages.push(body.into());
-            while let Ok(Some(_)) = messages.next() {}
+            while let Ok(Some(_)) = messages.take_next() {}
         }
     }
 }

@@ -29,7 +29,7 @@ pub async fn only(mut messages: Messages, mut body: impl ByteBody) -> Result<Byt
     let refused = |detail| Ended::Status(Fault::new(FaultKind::BadRequest, detail));
     let mut found = None;
     loop {
-        match messages.next().map_err(Ended::Status)? {
+        match messages.take_next().map_err(Ended::Status)? {
             Some(message) if found.is_none() => found = Some(message),
             Some(_) => return Err(refused("more than one message in a unary call")),
             None => match body.frame().await {
@@ -47,7 +47,7 @@ pub fn received(body: impl ByteBody, messages: Messages) -> impl Stream<Item = R
     stream::unfold(Some((body, messages)), |state| async move {
         let (mut body, mut messages) = state?;
         loop {
-            match messages.next() {
+            match messages.take_next() {
                 Ok(Some(message)) => return Some((Ok(message), Some((body, messages)))),
                 Ok(None) => {}
                 Err(fault) => return Some((Err(Ended::Status(fault)), None)),

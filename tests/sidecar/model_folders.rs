@@ -30,6 +30,8 @@ impl Folder {
         let draft = self.0.join("draft");
         std::fs::create_dir_all(&draft).unwrap();
         std::fs::write(draft.join("model.onnx"), model).unwrap();
+        let metadata = json!({"codeVersion": format!("build {version}"), "team": "risk"});
+        std::fs::write(draft.join("metadata.json"), metadata.to_string()).unwrap();
         if let Some(golden) = golden {
             std::fs::write(draft.join("golden.json"), golden).unwrap();
         }
@@ -154,6 +156,10 @@ fn a_new_version_takes_over_under_load_and_one_that_is_no_good_does_not() {
         until("version 7 to take over", async || (stable(&sidecar) == "7").then_some(())).await;
         assert!(sidecar.metric("switchback_onnx_loads_total", &["result=\"failed\""]) >= 4.0);
         load.stop(100);
+        let status = sidecar.json("/api/v1/status");
+        let files: Vec<&Value> = (0..2).map(|at| &status["models"][0]["versions"][at]["modelFile"]).collect();
+        assert_eq!(files[1]["metadata"], json!({"codeVersion": "build 7"}));
+        assert_eq!(files[1]["sha256"].as_str().map(str::len), Some(64));
 
         // Every version on the table is to be had by its number.
         let mut client = RawClient::connect(sidecar.main());

@@ -131,6 +131,7 @@ impl Sidecar for Fake {
             target: format!("http://127.0.0.1/{text}"),
             ready,
             reason: (!ready).then(|| "connection refused".to_owned()),
+            facts: None,
         };
         Live {
             state: State::Ready,

@@ -643,7 +643,7 @@ async fn every_setting_of_a_session_is_one_that_the_library_takes() {
 }
 
 #[tokio::test]
-#[ignore = "a soak of minutes: run it by hand with --nocapture, and with one thread"]
+#[ignore = "it measures the memory of the process, which other tests use too: run it alone, with --nocapture"]
 async fn a_thousand_loads_leave_memory_as_it_was() {
     let resident = || crate::onnx::memory::resident().unwrap() >> 10;
     let mut took = Vec::new();
