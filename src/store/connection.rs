@@ -6,8 +6,8 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
@@ -42,11 +42,13 @@ pub(super) enum Place {
 /// A store in memory, under a name that only this process can open.
 ///
 /// It begins with its first commit: most sidecars without a file never make one, and SQLite costs
-/// them nothing then.
+/// them nothing then. It lasts as long as anybody who knows the place.
 #[derive(Debug, Clone)]
 pub(super) struct Memory {
     uri: String,
-    begun: Arc<AtomicBool>,
+    /// Unused: SQLite drops the memory with its last connection, and a reader's may come later than
+    /// the writer's goes.
+    kept: Arc<OnceLock<Mutex<Connection>>>,
 }
 
 /// The connection that writes.
@@ -63,7 +65,7 @@ impl Place {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         Self::Memory(Memory {
             uri: format!("file:switchback-{count}?mode=memory&cache=shared"),
-            begun: Arc::default(),
+            kept: Arc::default(),
         })
     }
 
@@ -71,7 +73,7 @@ impl Place {
     pub(super) fn has_begun(&self) -> bool {
         match self {
             Self::File(_) => true,
-            Self::Memory(memory) => memory.begun.load(Ordering::Acquire),
+            Self::Memory(memory) => memory.kept.get().is_some(),
         }
     }
 
@@ -156,7 +158,7 @@ impl Writer {
         };
         if let Place::Memory(memory) = place {
             // From here on a further connection finds the schema.
-            memory.begun.store(true, Ordering::Release);
+            let _ = memory.kept.set(Mutex::new(place.connect()?));
         }
         Ok((Self { connection, _lock: lock }, schema))
     }

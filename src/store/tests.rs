@@ -238,7 +238,11 @@ fn a_store_in_memory_costs_nothing_before_its_first_commit_and_its_readers_see_t
     assert_eq!(store.health().outbox, OutboxSize::default());
     assert!(store.writer.is_none(), "nothing was opened to be read");
     store.commit(&[Write::Latch(latch("iris", "d"))]).unwrap();
+    // Even one that is first asked when the store is gone.
+    let later = store.reader().unwrap();
+    drop(store);
     assert_eq!(reader.latches(None).unwrap().len(), 1);
+    assert_eq!(later.latches(None).unwrap().len(), 1);
 }
 
 #[test]
