@@ -122,7 +122,7 @@ fn a_model_is_loaded_and_unloaded_by_command_and_the_index_says_so() {
     house.command("m", What::Unload).unwrap();
     assert_eq!(without_ending(house.index()), ["m 2 UNAVAILABLE"]);
     let index = house.repository.index();
-    assert_eq!(index.iter().find(|entry| entry.version == 2).unwrap().reason, "unloaded");
+    assert_eq!(index.iter().find(|entry| entry.version == "2").unwrap().reason, "unloaded");
     house.command("m", What::Load).unwrap();
     assert_eq!(without_ending(house.index()), ["m 2 READY"]);
 }
