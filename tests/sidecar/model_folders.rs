@@ -157,9 +157,10 @@ fn a_new_version_takes_over_under_load_and_one_that_is_no_good_does_not() {
         assert!(sidecar.metric("switchback_onnx_loads_total", &["result=\"failed\""]) >= 4.0);
         load.stop(100);
         let status = sidecar.json("/api/v1/status");
-        let files: Vec<&Value> = (0..2).map(|at| &status["models"][0]["versions"][at]["modelFile"]).collect();
-        assert_eq!(files[1]["metadata"], json!({"codeVersion": "build 7"}));
-        assert_eq!(files[1]["sha256"].as_str().map(str::len), Some(64));
+        let versions = status["models"][0]["versions"].as_array().unwrap();
+        let file = &versions.iter().find(|version| version["name"] == "7").unwrap()["modelFile"];
+        assert_eq!(file["metadata"], json!({"codeVersion": "build 7"}));
+        assert_eq!(file["sha256"].as_str().map(str::len), Some(64));
 
         // Every version on the table is to be had by its number.
         let mut client = RawClient::connect(sidecar.main());
