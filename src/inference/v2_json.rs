@@ -270,7 +270,7 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Invalid
         }
         if not_a_number(body, &plain) {
             return InvalidRequest(format!(
-                "the request body is not valid JSON: it has no NaN and no infinity ({plain})"
+                "the request body is not valid JSON: it has no NaN and no infinity, so send binary data or use gRPC ({plain})"
             ));
         }
         // Only a body that failed is read again, this time with a record of the path.

@@ -298,7 +298,7 @@ mod tests {
             "grpc/reflection/v1/reflection.proto",
             "grpc/reflection/v1alpha/reflection.proto",
         ];
-        let mut compiler = protox::Compiler::new([root.join("proto")]).unwrap();
+        let mut compiler = protox::Compiler::new([root.join("src/inference/grpc_services/proto")]).unwrap();
         compiler.include_imports(true).include_source_info(false).open_files(files).unwrap();
         let compiled = compiler.encode_file_descriptor_set();
         if std::env::var_os("SWITCHBACK_BLESS").is_some() {

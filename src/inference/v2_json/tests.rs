@@ -76,7 +76,7 @@ fn every_mistake_is_named_with_its_place_and_what_was_expected() {
 fn nan_and_infinity_get_a_line_that_says_json_has_none() {
     for word in ["NaN", "Infinity", "-Infinity"] {
         let line = message(&input(&format!(r#""shape":[2],"datatype":"FP32","data":[1,{word}]"#)));
-        assert!(line.contains("no NaN and no infinity"), "{word}: {line}");
+        assert!(line.contains("no NaN and no infinity, so send binary data"), "{word}: {line}");
     }
 }
 
