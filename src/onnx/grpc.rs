@@ -218,7 +218,7 @@ async fn offload<T: Send + 'static>(
 /// Answers `ModelStreamInfer`: the frames of the answer's body, trailers last. A fault of the body ends
 /// the answer without any.
 ///
-/// At most [`AT_ONCE`] requests are under way, and the body is not read beyond them.
+/// At most `AT_ONCE` requests are under way, and the body is not read beyond them.
 pub fn stream<B: ByteBody>(
     engine: Arc<Engine>,
     family: Option<Arc<Family>>,
