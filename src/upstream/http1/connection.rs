@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite as _;
@@ -13,6 +14,9 @@ use crate::upstream::io::Io;
 use crate::upstream::slot::Slot;
 use crate::wire::http1::{Filled, Lender, poll_fill};
 
+/// How long a connection rests after a stream, to see whether the upstream closes it.
+const SUSPECT: Duration = Duration::from_millis(250);
+
 /// A connection. Dropping it closes it; [`Connection::release`] gives it back to its pool.
 pub(in crate::upstream) struct Connection {
     pub(super) io: Io,
@@ -20,6 +24,8 @@ pub(in crate::upstream) struct Connection {
     pub(super) rest: Bytes,
     pub(super) lender: Rc<Lender>,
     pub(in crate::upstream) idle_since: Instant,
+    /// Its last answer was a stream of events.
+    pub(super) streamed: bool,
     home: Weak<dyn Home>,
     /// Behind `io`, because the socket closes first.
     slot: Slot,
@@ -38,7 +44,22 @@ impl Connection {
         home: Weak<dyn Home>,
         lender: Rc<Lender>,
     ) -> Box<Self> {
-        Box::new(Self { io, rest: Bytes::new(), lender, idle_since: Instant::now(), home, slot })
+        Box::new(Self {
+            io,
+            rest: Bytes::new(),
+            lender,
+            idle_since: Instant::now(),
+            streamed: false,
+            home,
+            slot,
+        })
+    }
+
+    /// Whether an idle connection should rest still. Some model servers (cpp-httplib, and with it
+    /// llama.cpp) close after a stream whose head promised to keep the connection, some moments after
+    /// its end: a request sent in between is lost, and may not be sent again.
+    pub(in crate::upstream) fn is_suspect(&self) -> bool {
+        self.streamed && self.idle_since.elapsed() < SUSPECT
     }
 
     /// Whether an idle connection can serve: it is open and its peer has said nothing unasked.

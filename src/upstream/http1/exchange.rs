@@ -8,7 +8,8 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
 
 use super::decode::{self, Head};
@@ -115,7 +116,9 @@ impl Exchange {
     where
         B: Body<Data = Bytes, Error = Fault> + Unpin + 'static,
     {
-        let mut reply = Reply::new(self.connection, head.length, head.reusable, limit);
+        let mut connection = self.connection;
+        connection.streamed = is_event_stream(&head.headers);
+        let mut reply = Reply::new(connection, head.length, head.reusable, limit);
         if self.write_error.is_some() {
             reply.forbid_reuse();
         } else if !upload.is_done() {
@@ -132,6 +135,10 @@ impl Exchange {
     fn closed(&mut self, target: &Target, error: Option<io::Error>) -> Fault {
         unanswered(target, self.write_error.take().or(error).as_ref())
     }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
 }
 
 /// The fault of a request whose connection ended before an answer.

@@ -99,10 +99,20 @@ impl Http1 {
         }
     }
 
+    /// The connection used last, but for those that rest still.
+    fn last_idle(&self) -> Option<Box<Connection>> {
+        let mut idle = self.idle.borrow_mut();
+        if !idle.back()?.is_suspect() {
+            return idle.pop_back();
+        }
+        let last = idle.iter().rposition(|connection| !connection.is_suspect())?;
+        idle.remove(last)
+    }
+
     /// The connection used last that can serve now.
     fn checkout(&self, limit: Duration) -> Option<Box<Connection>> {
         loop {
-            let mut connection = self.idle.borrow_mut().pop_back()?;
+            let mut connection = self.last_idle()?;
             if connection.idle_since.elapsed() >= limit {
                 // Those below it are older still.
                 let older = std::mem::take(&mut *self.idle.borrow_mut());
@@ -235,6 +245,11 @@ where
 
     /// Takes a connection that can serve: for the first that waits, else for later.
     pub(super) fn keep_http1(&self, mut connection: Box<Connection>) {
+        connection.idle_since = Instant::now();
+        if connection.is_suspect() && self.http1.is_awaited() {
+            // Whoever waits gets its slot, and a connection that nobody is about to close.
+            return connection.close();
+        }
         while let Some(waiting) = self.http1.next_waiting() {
             match waiting.send(Grant::Connection(connection)) {
                 Ok(()) => return,
@@ -242,7 +257,6 @@ where
                 Err(Grant::Slot(_)) => return,
             }
         }
-        connection.idle_since = Instant::now();
         let surplus = {
             let mut idle = self.http1.idle.borrow_mut();
             idle.push_back(connection);

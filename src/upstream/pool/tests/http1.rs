@@ -341,3 +341,62 @@ fn a_unix_socket_serves_as_well() {
         }
     });
 }
+
+const STREAM: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: keep-alive\r\n\
+    transfer-encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n0\r\n\r\n";
+
+#[test]
+fn a_connection_that_may_be_closed_after_its_stream_is_not_used_at_once() {
+    run(async {
+        let (listener, spec) = listen().await;
+        let pool = pool(&spec);
+        let mut closing = Vec::new();
+        for n in 1..=3 {
+            let sending = spawn_send(&pool, get("/"));
+            // Each on a connection of its own: those before are still open, and about to be closed.
+            let mut stream = accept(&listener).await;
+            read_head(&mut stream).await;
+            stream.write_all(STREAM).await.unwrap();
+            assert_eq!(text(sending.await.unwrap().unwrap()).await, "data: 1\n\n");
+            assert_eq!((pool.stats().opened, pool.stats().idle), (n, closing.len() + 1));
+            closing.push(stream);
+        }
+        // Those that were not closed serve again, once they have rested.
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_millis(300)).await;
+        tokio::time::resume();
+        let sending = spawn_send(&pool, get("/again"));
+        let last = closing.last_mut().unwrap();
+        assert!(read_head(last).await.starts_with("GET /again "));
+        last.write_all(OK).await.unwrap();
+        assert_eq!(text(sending.await.unwrap().unwrap()).await, "ok");
+        // An answer that is no stream leaves nothing to wait for.
+        let sending = spawn_send(&pool, get("/more"));
+        read_head(last).await;
+        last.write_all(OK).await.unwrap();
+        text(sending.await.unwrap().unwrap()).await;
+        assert_eq!((pool.stats().opened, pool.stats().reused), (3, 2));
+    });
+}
+
+#[test]
+fn who_waits_for_a_connection_gets_none_that_may_be_closed() {
+    run(async {
+        let (listener, mut spec) = listen().await;
+        spec.max_connections = 1;
+        let pool = pool(&spec);
+        let first = spawn_send(&pool, get("/1"));
+        let mut stream = accept(&listener).await;
+        read_head(&mut stream).await;
+        let second = spawn_send(&pool, get("/2"));
+        tokio::task::yield_now().await;
+        assert_eq!(pool.stats().waits, 1);
+        stream.write_all(STREAM).await.unwrap();
+        text(first.await.unwrap().unwrap()).await;
+        let mut fresh = accept(&listener).await;
+        assert!(read_head(&mut fresh).await.starts_with("GET /2 "));
+        fresh.write_all(OK).await.unwrap();
+        assert_eq!(text(second.await.unwrap().unwrap()).await, "ok");
+        assert_eq!((pool.stats().opened, pool.stats().open), (2, 1));
+    });
+}
