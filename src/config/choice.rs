@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::base::Role;
+use crate::divergence::ShapeRule;
 use crate::notify::{EventKind, Severity};
 use crate::onnx::{Optimization, Provider};
 use crate::rollout::policy::{GateKind, OnInconclusive, Signal, Unit};
@@ -115,6 +116,8 @@ words! {
         "numeric" => Self::Numeric, "text" => Self::Text, "status" => Self::Status;
     LabelWord, "LabelWord", "what a class is read from":
         "class" => Self::Class, "argmax" => Self::Argmax;
+    ShapeRule, "ShapeRule", "when shapes are the same":
+        "exact" => Self::Exact, "squeeze" => Self::Squeeze;
     OnInconclusive, "OnInconclusive", "what to do without evidence":
         "pause" => Self::Pause, "rollback" => Self::Rollback, "advance" => Self::Advance;
     Unit, "Unit", "what is drawn for an arm":
@@ -157,6 +160,9 @@ mod tests {
         assert_eq!(EventKind::WORDS.len(), EventKind::ALL.len());
         for (word, role) in Role::WORDS {
             assert_eq!(role.as_str(), *word);
+        }
+        for (word, shape) in ShapeRule::WORDS {
+            assert_eq!(serde_json::to_value(shape).unwrap(), *word);
         }
         for (word, severity) in Severity::WORDS {
             assert_eq!(serde_json::to_value(severity).unwrap(), *word);

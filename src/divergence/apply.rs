@@ -6,7 +6,9 @@ use super::json::{self, Rules};
 use super::label;
 use super::numeric;
 use super::reason::Reason;
-use super::spec::{Comparator, ComparatorKind, JsonSpec, LabelRule, LabelSpec, TextSpec, Tolerance};
+use super::spec::{
+    Comparator, ComparatorKind, JsonSpec, LabelRule, LabelSpec, ShapeRule, TextSpec, Tolerance,
+};
 use super::text;
 use super::values::{Value, json_numbers, tensor_numbers, width};
 use crate::inference::answer::{Json, Limits, parse_json};
@@ -18,18 +20,39 @@ const PROBABILITY: Tolerance = Tolerance { absolute: 0.05, relative: 0.0 };
 /// What comparators found, each.
 pub(super) type Findings = Vec<(ComparatorKind, Found)>;
 
+/// What two outputs may differ in before they are compared.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Lenience {
+    /// Whether numbers may have another type.
+    pub(super) dtype: bool,
+    /// When shapes are the same.
+    pub(super) shape: ShapeRule,
+}
+
+impl Lenience {
+    /// The shape that both have; none where they are not the same.
+    fn shape<'s>(self, a: &'s [i64], b: &'s [i64]) -> Option<&'s [i64]> {
+        let long = |shape: &'s [i64]| shape.iter().filter(|axis| **axis != 1);
+        match self.shape {
+            _ if a == b => Some(a),
+            ShapeRule::Squeeze if long(a).eq(long(b)) => Some(if a.len() >= b.len() { a } else { b }),
+            ShapeRule::Exact | ShapeRule::Squeeze => None,
+        }
+    }
+}
+
 /// Compares two outputs of one name by `how`.
-pub(super) fn apply(how: &Comparator, a: &Value<'_>, b: &Value<'_>, allow_dtype_change: bool) -> Findings {
+pub(super) fn apply(how: &Comparator, a: &Value<'_>, b: &Value<'_>, lenience: Lenience) -> Findings {
     match (a, b) {
-        (Value::Tensor(a), Value::Tensor(b)) => tensors(how, a, b, allow_dtype_change),
+        (Value::Tensor(a), Value::Tensor(b)) => tensors(how, a, b, lenience),
         (Value::Numbers(a), Value::Numbers(b)) => {
-            if a.shape != b.shape {
+            let Some(shape) = lenience.shape(&a.shape, &b.shape) else {
                 return one(how, Found::different(Reason::Shape).at(shapes(&a.shape, &b.shape)));
-            }
+            };
             // Where one version writes 1 and the other 0.97, they are no classes.
             match (exactly(how), a.integers.as_deref().zip(b.integers.as_deref())) {
                 (Some((by, reason)), Some((a, b))) => vec![(by, same(a, b, reason))],
-                (_, integers) => numbers(how, &a.values, &b.values, &a.shape, integers.is_none()),
+                (_, integers) => numbers(how, &a.values, &b.values, shape, integers.is_none()),
             }
         }
         (Value::Said(a), Value::Said(b)) => texts(how, a, b),
@@ -39,11 +62,11 @@ pub(super) fn apply(how: &Comparator, a: &Value<'_>, b: &Value<'_>, allow_dtype_
 }
 
 /// Compares two JSON values at a place that a rule names.
-pub(super) fn at_pointer(how: &Comparator, a: &Json, b: &Json) -> Findings {
+pub(super) fn at_pointer(how: &Comparator, a: &Json, b: &Json, shape: ShapeRule) -> Findings {
     if let (Comparator::Label(_) | Comparator::Numeric(_), Some(a), Some(b)) =
         (how, json_numbers(a), json_numbers(b))
     {
-        return apply(how, &Value::Numbers(a), &Value::Numbers(b), false);
+        return apply(how, &Value::Numbers(a), &Value::Numbers(b), Lenience { dtype: false, shape });
     }
     let JsonSpec { tolerance, .. } = JsonSpec::default();
     values(how, a, b, tolerance)
@@ -66,14 +89,14 @@ pub(super) fn kind(how: &Comparator) -> ComparatorKind {
     }
 }
 
-fn tensors(how: &Comparator, a: &Tensor, b: &Tensor, allow_dtype_change: bool) -> Findings {
+fn tensors(how: &Comparator, a: &Tensor, b: &Tensor, lenience: Lenience) -> Findings {
     let texts = [a, b].iter().any(|tensor| tensor.dtype() == Dtype::Bytes);
-    if a.dtype() != b.dtype() && (texts || !allow_dtype_change) {
+    if a.dtype() != b.dtype() && (texts || !lenience.dtype) {
         return one(how, Found::different(Reason::Dtype).at(format!("{} and {}", a.dtype(), b.dtype())));
     }
-    if a.shape() != b.shape() {
+    let Some(shape) = lenience.shape(a.shape(), b.shape()) else {
         return one(how, Found::different(Reason::Shape).at(shapes(a.shape(), b.shape())));
-    }
+    };
     let same_type = a.dtype() == b.dtype();
     let floats =
         |tensor: &Tensor| matches!(tensor.dtype(), Dtype::Fp16 | Dtype::Bf16 | Dtype::Fp32 | Dtype::Fp64);
@@ -92,7 +115,7 @@ fn tensors(how: &Comparator, a: &Tensor, b: &Tensor, allow_dtype_change: bool) -
         return vec![(by, with_values!(a.data(), of_a => same_values(of_a, b.data(), reason)))];
     }
     match (tensor_numbers(a.data()), tensor_numbers(b.data())) {
-        (Some(of_a), Some(of_b)) => numbers(how, &of_a, &of_b, a.shape(), floats(a) || floats(b)),
+        (Some(of_a), Some(of_b)) => numbers(how, &of_a, &of_b, shape, floats(a) || floats(b)),
         _ => one(how, Found::different(Reason::Dtype)),
     }
 }

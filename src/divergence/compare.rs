@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::apply::{self, Findings, apply};
+use super::apply::{self, Findings, Lenience, apply};
 use super::comparison::{Comparison, Found};
 use super::json::{self, Rules};
 use super::pattern::{Pattern, member};
 use super::reason::{NotComparable, Reason};
-use super::spec::{Comparator, ComparatorKind, CompareSpec, JsonSpec, OutputRule, Tolerance};
+use super::spec::{Comparator, ComparatorKind, CompareSpec, JsonSpec, OutputRule, ShapeRule, Tolerance};
 use super::values::{Named, Value, predictions, tensors};
 use crate::inference::answer::{Answer, Chat, Choice, Content, Json, Limits, Undecodable, parse_json};
 use crate::stats::Outcome;
@@ -96,7 +96,7 @@ fn contents(
                 other => other,
             };
             let (a, b) = (Value::Said(a.as_str().into()), Value::Said(b.as_str().into()));
-            add(result, "body", apply(how, &a, &b, false));
+            add(result, "body", apply(how, &a, &b, Lenience::default()));
         }
         (Content::Bytes(a), Content::Bytes(b)) => {
             result.add("body", ComparatorKind::Exact, Found::same_or(a == b, Reason::Bytes));
@@ -124,17 +124,18 @@ fn add(result: &mut Comparison, output: &str, findings: Findings) {
     }
 }
 
-/// How the output of that name, or at that pointer, is compared; none when it is not.
-fn rule<'s>(spec: &'s CompareSpec, name: &str, pointer: Option<&str>) -> Option<&'s Comparator> {
+/// How the output of that name, or at that pointer, is compared, and when its shapes are the same; none
+/// when it is not.
+fn rule<'s>(spec: &'s CompareSpec, name: &str, pointer: Option<&str>) -> Option<(&'s Comparator, ShapeRule)> {
     let is = |written: &str| written == name || Some(written) == pointer;
     if spec.ignore.iter().any(|ignored| is(ignored)) {
         return None;
     }
     match spec.outputs.iter().find(|rule| is(&rule.output)) {
-        Some(rule) => Some(&rule.compare),
+        Some(rule) => Some((&rule.compare, rule.shape.unwrap_or(spec.shape))),
         // Only outputs with a rule of their own are looked into.
         None if spec.default == Comparator::Status => None,
-        None => Some(&spec.default),
+        None => Some((&spec.default, spec.shape)),
     }
 }
 
@@ -144,16 +145,17 @@ fn outputs(result: &mut Comparison, spec: &CompareSpec, a: &[Named<'_>], b: &[Na
         b.iter().map(|named| (named.label.as_ref(), named)).collect();
     for named in a {
         let other = others.remove(named.label.as_ref());
-        let Some(how) = rule(spec, &named.name, named.pointer.as_deref()) else { continue };
+        let Some((how, shape)) = rule(spec, &named.name, named.pointer.as_deref()) else { continue };
         match other {
             Some(other) => {
-                add(result, &named.label, apply(how, &named.value, &other.value, spec.allow_dtype_change));
+                let lenience = Lenience { dtype: spec.allow_dtype_change, shape };
+                add(result, &named.label, apply(how, &named.value, &other.value, lenience));
             }
             None => missing(result, how, &named.label, "shadow"),
         }
     }
     for (label, named) in others {
-        if let Some(how) = rule(spec, &named.name, named.pointer.as_deref()) {
+        if let Some((how, _)) = rule(spec, &named.name, named.pointer.as_deref()) {
             missing(result, how, label, "primary");
         }
     }
@@ -204,7 +206,8 @@ fn json_answers(result: &mut Comparison, spec: &CompareSpec, a: &Json, b: &Json,
     let is_ignored = |place: &str| ignored.iter().any(|pattern| pattern.covers_pointer(place));
     rules.skip.extend(ignored.iter().cloned());
     let mut claimed: BTreeSet<String> = BTreeSet::new();
-    for OutputRule { output, compare } in &spec.outputs {
+    for OutputRule { output, compare, shape } in &spec.outputs {
+        let shape = shape.unwrap_or(spec.shape);
         let Some(pattern) = place(output) else { continue };
         let found = pattern.find(a, MAX_PLACES);
         let mut others: BTreeMap<String, &Json> = pattern.find(b, MAX_PLACES).into_iter().collect();
@@ -215,7 +218,7 @@ fn json_answers(result: &mut Comparison, spec: &CompareSpec, a: &Json, b: &Json,
                 continue;
             }
             match other {
-                Some(other) => add(result, &place, apply::at_pointer(compare, value, other)),
+                Some(other) => add(result, &place, apply::at_pointer(compare, value, other, shape)),
                 None => absent(result, compare, &place, b, "shadow"),
             }
         }
@@ -269,9 +272,9 @@ fn chats(result: &mut Comparison, spec: &CompareSpec, a: &Chat, b: &Chat) {
             0 => name.to_owned(),
             index => format!("{name}[{index}]"),
         };
-        if let Some(how) = rule(spec, "text", None) {
+        if let Some((how, _)) = rule(spec, "text", None) {
             let values = (Value::Said(choice.text.as_str().into()), Value::Said(other.text.as_str().into()));
-            add(result, &label("text"), apply(how, &values.0, &values.1, false));
+            add(result, &label("text"), apply(how, &values.0, &values.1, Lenience::default()));
         }
         if rule(spec, "finish_reason", None).is_some() {
             let same = choice.finish_reason == other.finish_reason && (a.done == b.done);

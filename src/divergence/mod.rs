@@ -31,5 +31,5 @@ pub use comparison::{Comparison, Measures, OutputDifference, Scores};
 pub use reason::{NotComparable, Reason};
 pub use spec::{
     Comparator, ComparatorKind, CompareSpec, JsonSpec, LabelRule, LabelSpec, OutputRule, PathTolerance,
-    TextSpec, Tolerance,
+    ShapeRule, TextSpec, Tolerance,
 };

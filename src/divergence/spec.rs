@@ -15,6 +15,20 @@ pub struct CompareSpec {
     /// Whether a tensor of numbers may change its type, as a quantised model's does, and is then
     /// compared by its numbers.
     pub allow_dtype_change: bool,
+    /// When shapes are the same, for every output whose rule does not say so itself.
+    pub shape: ShapeRule,
+}
+
+/// When two shapes are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ShapeRule {
+    /// When they have the same axes.
+    #[default]
+    Exact,
+    /// When they have the same axes but for those of length 1: some servers write `[n]` as `[n, 1]`.
+    /// Values keep their order, and rows are those of the shape with more axes.
+    Squeeze,
 }
 
 /// How one output is compared.
@@ -26,6 +40,9 @@ pub struct OutputRule {
     pub output: String,
     /// How.
     pub compare: Comparator,
+    /// When its shapes are the same; as for all outputs if it is not said.
+    #[serde(default)]
+    pub shape: Option<ShapeRule>,
 }
 
 /// A comparator with its settings.

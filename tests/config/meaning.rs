@@ -6,7 +6,8 @@ use switchback::base::{BindAddress, Role, Weight};
 use switchback::config;
 use switchback::divergence::pairs::PairSpec;
 use switchback::divergence::{
-    Comparator, CompareSpec, JsonSpec, LabelRule, LabelSpec, OutputRule, PathTolerance, TextSpec, Tolerance,
+    Comparator, CompareSpec, JsonSpec, LabelRule, LabelSpec, OutputRule, PathTolerance, ShapeRule, TextSpec,
+    Tolerance,
 };
 use switchback::routing::spec::{BackendSpec, Target};
 use switchback::split::KeySource;
@@ -160,20 +161,31 @@ fn every_comparator_arrives_with_its_settings() {
         rules.iter().enumerate().map(|(i, (text, _))| format!("{{output: o{i}, compare: {text}}}")).collect();
     let config = good(&format!(
         "models:\n- name: m\n  versions: [{{name: a, upstream: {{url: \"http://h:1\"}}}}]\n  \
-         compare: {{default: {{text: {{}}}}, ignore: [/id, x], allowDtypeChange: true, outputs: [{}]}}\n  \
+         compare: {{default: {{text: {{}}}}, ignore: [/id, x], allowDtypeChange: true, shape: squeeze, \
+         outputs: [{}, {{output: s, compare: auto, shape: exact}}]}}\n  \
          pairs: {{enabled: false, keep: 7, maxBytes: 1Mi, maxBodyBytes: 3, redact: [/user/*]}}\n",
         written.join(", ")
     ));
     let outputs = rules
         .iter()
         .enumerate()
-        .map(|(i, (_, compare))| OutputRule { output: format!("o{i}"), compare: compare.clone() })
+        .map(|(i, (_, compare))| OutputRule {
+            output: format!("o{i}"),
+            compare: compare.clone(),
+            shape: None,
+        })
+        .chain([OutputRule {
+            output: "s".to_owned(),
+            compare: Comparator::Auto,
+            shape: Some(ShapeRule::Exact),
+        }])
         .collect();
     let expected = CompareSpec {
         default: Comparator::Text(TextSpec::default()),
         outputs,
         ignore: vec!["/id".to_owned(), "x".to_owned()],
         allow_dtype_change: true,
+        shape: ShapeRule::Squeeze,
     };
     assert_eq!(*config.models[0].compare, expected);
     let kept = PairSpec {

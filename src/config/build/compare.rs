@@ -33,10 +33,12 @@ pub(super) fn compare(field: &Field<raw::Compare>, report: &mut Report) -> Compa
             report.wrong(&output.at, message, "remove one of them: the first one that fits counts");
         }
         // A rule whose comparator is a mistake is there all the same, to be held against later ones.
-        spec.outputs.push(OutputRule { output: name.clone(), compare: compare.unwrap_or_default() });
+        let shape = rule.shape.get().map(|shape| shape.0);
+        spec.outputs.push(OutputRule { output: name.clone(), compare: compare.unwrap_or_default(), shape });
     }
     spec.ignore = outputs(&raw.ignore);
     spec.allow_dtype_change = raw.allow_dtype_change.get().is_some_and(|flag| flag.0);
+    spec.shape = raw.shape.get().map_or(spec.shape, |shape| shape.0);
     spec
 }
 

@@ -6,6 +6,7 @@ use super::super::measure::Number;
 use super::super::read::{List, section};
 use super::super::scalar::{Count, Flag, GI, KI, MI, Size};
 use super::super::text::{OutputText, PatternText};
+use crate::divergence::ShapeRule;
 
 section! {
     /// How the answers of stable and shadow are compared.
@@ -23,6 +24,11 @@ section! {
             /// compared by its numbers.
             #[schemars(extend("default" = false))]
             allow_dtype_change: Flag,
+            /// When the shapes of an output are the same: `exact`, or `squeeze` where axes of length 1
+            /// mean nothing, as for a server that writes `[n]` as `[n, 1]`. In JSON other than V1
+            /// predictions it holds for `numeric` and `label`.
+            #[schemars(extend("default" = "exact"))]
+            shape: Choice<ShapeRule>,
         }
     }
 }
@@ -37,7 +43,10 @@ section! {
             /// How.
             compare: Short<Choice<ComparatorWord>, Comparator>,
         }
-        optional {}
+        optional {
+            /// When its shapes are the same. Default: as for all outputs.
+            shape: Choice<ShapeRule>,
+        }
     }
 }
 

@@ -209,3 +209,40 @@ fn an_ignored_place_is_ignored_by_rules_with_wildcards_too() {
     let of = |first: u32| answer(OTHER, &format!(r#"{{"a":[{first},5]}}"#));
     assert_eq!(reason(written, &of(1), &of(2)), None);
 }
+
+#[test]
+fn axes_of_length_one_mean_nothing_where_that_is_said() {
+    let squeeze = r#"{"shape":"squeeze"}"#;
+    let of = |shape: &str, data: &str| tensor("FP32", shape, data);
+    let (flat, column) = (of("[3]", "[1,2,3]"), of("[3,1]", "[1,2,3]"));
+    assert_eq!(reason("{}", &flat, &column), Some(Reason::Shape), "not by default");
+    assert_eq!(reason(squeeze, &flat, &column), None);
+    assert_eq!(reason(squeeze, &column, &of("[1,3,1]", "[1,2,3]")), None);
+    assert_eq!(reason(squeeze, &of("[]", "[1]"), &of("[1,1]", "[1]")), None);
+    // The numbers still count, and so do all other axes.
+    assert_eq!(reason(squeeze, &flat, &of("[3,1]", "[1,2,4]")), Some(Reason::Numeric));
+    assert_eq!(
+        reason(squeeze, &of("[2,3]", "[1,2,3,4,5,6]"), &of("[3,2]", "[1,2,3,4,5,6]")),
+        Some(Reason::Shape)
+    );
+    assert_eq!(reason(squeeze, &of("[0]", "[]"), &of("[0,1]", "[]")), None);
+    let words = |shape: &str| tensor("BYTES", shape, r#"["a","b"]"#);
+    assert_eq!(reason(squeeze, &words("[2]"), &words("[2,1]")), None);
+    // A rule of an output's own counts for it alone.
+    let strict = r#"{"shape":"squeeze","outputs":[{"output":"y","compare":"auto","shape":"exact"}]}"#;
+    assert_eq!(reason(strict, &flat, &column), Some(Reason::Shape));
+    let own = r#"{"outputs":[{"output":"y","compare":{"numeric":{}},"shape":"squeeze"}]}"#;
+    assert_eq!(reason(own, &flat, &column), None);
+    // Scores in a column are one to a row, whoever writes them so.
+    let label = r#"{"shape":"squeeze","default":{"label":{"by":{"threshold":{"at":0.5}}}}}"#;
+    let scores = of("[2]", "[0.2,0.9]");
+    assert_eq!(reason(label, &scores, &of("[2,1]", "[0.3,0.8]")), None);
+    assert_eq!(reason(label, &scores, &of("[2,1]", "[0.6,0.8]")), Some(Reason::Label));
+    // V1 predictions, and numbers in JSON that are compared as such.
+    let list = |text: &str| answer(PREDICT, &format!(r#"{{"predictions":{text}}}"#));
+    assert_eq!(reason("{}", &list("[1,2]"), &list("[[1],[2]]")), Some(Reason::Shape));
+    assert_eq!(reason(squeeze, &list("[1,2]"), &list("[[1],[2]]")), None);
+    let json = |text: &str| answer(OTHER, &format!(r#"{{"s":{text}}}"#));
+    let at = r#"{"outputs":[{"output":"/s","compare":{"numeric":{}},"shape":"squeeze"}]}"#;
+    assert_eq!(reason(at, &json("[1,2]"), &json("[[1],[2]]")), None);
+}
