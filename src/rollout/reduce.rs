@@ -329,3 +329,23 @@ fn since(now: &TrialCounts, before: &TrialCounts) -> Option<TrialCounts> {
     }
     Some(fresh)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::edge_at_or_above;
+    use crate::stats::Snapshot;
+
+    proptest! {
+        /// Rounded up, so never against the candidate, by no more than a bucket, and to where counts of
+        /// histograms are exact.
+        #[test]
+        fn a_threshold_is_the_next_edge_of_a_histogram(nanos in 1..900_000_000_000u64) {
+            let edge = edge_at_or_above(nanos);
+            prop_assert!(Snapshot::is_edge(edge), "{nanos} {edge}");
+            prop_assert!(edge >= nanos && edge as f64 <= (nanos as f64 * 1.101).max(1_000.0), "{nanos} {edge}");
+            prop_assert_eq!(edge_at_or_above(edge), edge);
+        }
+    }
+}

@@ -2,12 +2,12 @@
 //! to the best possible, and what switching, segments and replicas are for.
 
 use switchback::stats::sequential::{
-    AdvanceTest, ArmTest, Arms, EndlessRateTest, Plan, RateTest, endless_threshold, lower_bound,
-    rate_interval, requests_for_power, with_segments,
+    AdvanceTest, ArmTest, Arms, Plan, RateTest, lower_bound, rate_interval, requests_for_power, with_segments,
 };
 
 use crate::Effort;
 use crate::chance::{most_by_chance, upper_limit};
+use crate::endless::{EndlessRateTest, endless_threshold};
 use crate::random::Draws;
 use crate::report::{Report, Table, number, percent};
 use crate::rules::{ALPHA, Rule, Switchback, Totals};

@@ -3,7 +3,8 @@
 
 use std::f64::consts::TAU;
 
-use switchback::stats::sequential::{Arms, Exceedance, TailTest, TailThresholds};
+use switchback::rollout::counts::Durations;
+use switchback::stats::sequential::{Arms, Exceedance, TailTest};
 use switchback::stats::{Histogram, Snapshot};
 
 use crate::Effort;
@@ -118,7 +119,8 @@ impl Clocked {
 /// The tail test with thresholds from the block before.
 struct Ours {
     test: TailTest,
-    thresholds: TailThresholds,
+    /// Beyond which a request is slow, at each quantile.
+    thresholds: [Option<u64>; 3],
     block: Snapshot,
     counts: [Exceedance; 3],
 }
@@ -130,18 +132,18 @@ impl Ours {
         (0..BLOCK).for_each(|_| before.record(nanos(case.milliseconds(draws, false, 0.0))));
         let mut new = Self {
             test: TailTest::standard(),
-            thresholds: TailThresholds::default(),
+            thresholds: [None; 3],
             block: Snapshot::default(),
             counts: Default::default(),
         };
-        new.thresholds = TailThresholds::of(&before.snapshot(), QUANTILES, 1.0);
+        new.thresholds = edges(&before.snapshot());
         new
     }
 
     fn request(&mut self, nanos: u64, candidate: bool) {
-        for (counts, edge) in self.counts.iter_mut().zip(self.thresholds.edges()) {
+        for (counts, edge) in self.counts.iter_mut().zip(self.thresholds) {
             let Some(edge) = edge else { continue };
-            let slow = nanos > if candidate { edge.candidate_nanos } else { edge.stable_nanos };
+            let slow = nanos > edge;
             let arms = if slow { &mut counts.above } else { &mut counts.below };
             *(if candidate { &mut arms.candidate } else { &mut arms.stable }) += 1;
         }
@@ -156,9 +158,15 @@ impl Ours {
 
     fn next_block(&mut self, stable: &Histogram) {
         let now = stable.snapshot();
-        self.thresholds = TailThresholds::of(&now.since(&self.block), QUANTILES, 1.0);
+        self.thresholds = edges(&now.since(&self.block));
         self.block = now;
     }
+}
+
+/// The quantiles as the decider takes them, without a tolerance.
+fn edges(stable: &Snapshot) -> [Option<u64>; 3] {
+    let durations = Durations::from(stable);
+    QUANTILES.map(|quantile| durations.quantile(quantile))
 }
 
 fn nanos(milliseconds: f64) -> u64 {

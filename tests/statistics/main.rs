@@ -13,6 +13,7 @@
 )]
 
 mod chance;
+mod endless;
 mod guarantees;
 mod latency;
 mod mann_whitney;

@@ -16,7 +16,6 @@
 //! | [`TiltTest`] | a number has the same distribution in both arms | a request |
 //! | [`AdvanceTest`] | the candidate does at least the declared harm | an event |
 //! | [`SampleRatioTest`] | requests fall on the arms as their weights say | a request |
-//! | [`EndlessRateTest`] | like [`RateTest`], for a watch that has no end | a request |
 //!
 //! The guarantee stands on the coin of the split: every request's arm is an independent draw with
 //! the weight that is handed to `observe`. Since both arms share each moment, daily cycles and
@@ -40,14 +39,12 @@ mod combine;
 mod difference;
 mod dispersion;
 mod drift;
-mod endless;
 mod interval;
 mod power;
 mod rate;
 mod sample_ratio;
 mod special;
 mod tail;
-mod thresholds;
 mod tilt;
 mod wealth;
 mod wide;
@@ -59,13 +56,11 @@ pub use combine::{Share, e_benjamini_hochberg, weighted_mean, with_segments};
 pub use difference::{DifferenceTest, Side};
 pub use dispersion::Dispersion;
 pub use drift::{psi, psi_lower_bound};
-pub use endless::{EndlessRateTest, endless_threshold};
 pub use interval::{Interval, WeightStep, rate_interval, ratio_interval};
 pub use power::{Plan, lower_bound, requests_for_power, requests_to_rule_out, smallest_harm};
 pub use rate::RateTest;
 pub use sample_ratio::SampleRatioTest;
 pub use tail::{Exceedance, ODDS, TailTest};
-pub use thresholds::{TailEdge, TailThresholds, edge_at_or_above};
 pub use tilt::TiltTest;
 
 /// Names the grids, priors and investment schedules of this build. It belongs into every record

@@ -71,8 +71,7 @@ impl TailTest {
     /// there changes nothing.
     ///
     /// The threshold may be another one at each call, as long as it was fixed before the requests
-    /// came; for the candidate it may be higher by the tolerated slowdown
-    /// ([`TailThresholds`](super::TailThresholds) gives both).
+    /// came; for the candidate it may be higher by the tolerated slowdown.
     pub fn observe(&mut self, weight: f64, quantile: usize, counts: Exceedance) -> f64 {
         if let Some(part) = self.parts.get_mut(quantile) {
             part.observe(weight, counts);
