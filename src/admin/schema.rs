@@ -164,6 +164,10 @@ pub(super) struct Rollout {
     /// Where it stands: `Pending`, `Running`, `Confirming`, `Paused`, `WaitingForPromotion`, `Baking`,
     /// `RollingBack`, `Succeeded`, `RolledBack`, `Aborted`, `Superseded`.
     phase: String,
+    /// Of a pause: `step` (the policy's own, for its duration), `command` (somebody asked for it),
+    /// `inconclusive` (a step ended without evidence), `brokenRandomisation` (nothing can be decided).
+    #[schema(required)]
+    pause_reason: Option<String>,
     /// Whether it has ended.
     ended: bool,
     /// Why it waits or ended, in one line; empty while it simply goes on.

@@ -20,6 +20,7 @@ use super::desk::Desk;
 use super::schema;
 use crate::control::rollouts::RolloutView;
 use crate::rollout::evidence::Evidence;
+use crate::rollout::state::PauseReason;
 
 type Shared = State<Arc<Desk>>;
 
@@ -117,7 +118,7 @@ pub(super) async fn gate(
 
 fn told<'v>(view: &'v RolloutView, evidence: Option<&'v Evidence>) -> Told<'v> {
     Told {
-        status: status(&view.phase, &view.verdict, &view.reason),
+        status: status(&view.phase, &view.verdict, view.pause_reason.as_deref().unwrap_or_default()),
         model: &view.model,
         rollout: &view.id,
         candidate: &view.candidate,
@@ -130,14 +131,14 @@ fn told<'v>(view: &'v RolloutView, evidence: Option<&'v Evidence>) -> Told<'v> {
     }
 }
 
-/// What a rollout in this phase, with this verdict and reason, comes to.
-fn status(phase: &str, verdict: &str, reason: &str) -> Status {
+/// What a rollout in this phase, with this verdict and this reason for a pause, comes to.
+fn status(phase: &str, verdict: &str, pause: &str) -> Status {
     match (phase, verdict) {
         ("RollingBack" | "RolledBack" | "Aborted" | "Superseded", _) => Status::Failed,
         ("Succeeded", _) => Status::Successful,
         (_, "rollback") => Status::Failed,
         (_, "incident" | "inconclusive" | "brokenRandomisation") => Status::Inconclusive,
-        ("Paused", _) if reason.starts_with("INCONCLUSIVE") => Status::Inconclusive,
+        ("Paused", _) if PauseReason::is_for_want_of_evidence(pause) => Status::Inconclusive,
         ("Baking" | "WaitingForPromotion", _) | (_, "advance") => Status::Successful,
         _ => Status::Running,
     }
@@ -149,16 +150,18 @@ mod tests {
 
     #[test]
     fn every_standing_has_one_of_argos_words() {
-        for (phase, verdict, reason, expected) in [
+        for (phase, verdict, pause, expected) in [
             ("Pending", "hold", "", Status::Running),
             ("Running", "hold", "", Status::Running),
             ("Running", "advance", "", Status::Successful),
             ("Running", "rollback", "", Status::Failed),
             ("Running", "incident", "", Status::Inconclusive),
             ("Running", "inconclusive", "", Status::Inconclusive),
-            ("Paused", "hold", "PAUSE: by ci", Status::Running),
-            ("Paused", "hold", "INCONCLUSIVE after 1 h", Status::Inconclusive),
+            ("Paused", "hold", "command", Status::Running),
+            ("Paused", "advance", "step", Status::Successful),
+            ("Paused", "hold", "inconclusive", Status::Inconclusive),
             ("Paused", "brokenRandomisation", "", Status::Inconclusive),
+            ("Paused", "hold", "brokenRandomisation", Status::Inconclusive),
             ("Confirming", "advance", "", Status::Successful),
             ("WaitingForPromotion", "hold", "", Status::Successful),
             ("Baking", "hold", "", Status::Successful),
@@ -169,7 +172,7 @@ mod tests {
             ("Superseded", "hold", "", Status::Failed),
             ("Succeeded", "rollback", "", Status::Successful),
         ] {
-            assert_eq!(status(phase, verdict, reason), expected, "{phase} {verdict} {reason}");
+            assert_eq!(status(phase, verdict, pause), expected, "{phase} {verdict} {pause}");
         }
     }
 }

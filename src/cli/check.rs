@@ -33,7 +33,7 @@ pub(super) fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         Failure::error("")
     })?;
     for warning in &config.warnings {
-        say::note(&format_args!("warning: {warning}"));
+        say::note(warning);
     }
     let Some(url) = &args.against else {
         let versions: usize = config.models.iter().map(|m| m.versions.len()).sum();

@@ -239,6 +239,24 @@ pub enum PauseReason {
     BrokenRandomisation,
 }
 
+impl PauseReason {
+    /// The reason's word in status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Step => "step",
+            Self::Command => "command",
+            Self::Inconclusive => "inconclusive",
+            Self::BrokenRandomisation => "brokenRandomisation",
+        }
+    }
+
+    /// Whether it waits because nothing could be shown, rather than because somebody or the policy
+    /// wanted a pause.
+    pub fn is_for_want_of_evidence(reason: &str) -> bool {
+        [Self::Inconclusive, Self::BrokenRandomisation].iter().any(|known| known.as_str() == reason)
+    }
+}
+
 impl Phase {
     /// The phase's word in status and metrics.
     pub fn as_str(&self) -> &'static str {

@@ -5,7 +5,7 @@
 
 use super::checks::{Figures, Tally, Withheld};
 use super::evidence::{CheckState, Evidence};
-use super::policy::{Analysis, Rule, Signal};
+use super::policy::{Analysis, ErrorRate, Harm, Rule, Signal};
 use super::time::Millis;
 use super::verdict::{Cause, StepRule, Verdict};
 use crate::stats::sequential::Interval;
@@ -169,46 +169,92 @@ fn threshold_words(place: u16, evidence: &Evidence, counts: bool) -> String {
 }
 
 /// What was ruled out, check by check.
-fn ruled_out(evidence: &Evidence, analysis: &Analysis, rule: &StepRule) -> String {
-    let passed = evidence.checks.iter().filter_map(|check| check.ruled_out.map(|e| (check, e)));
+fn ruled_out(evidence: &Evidence, analysis: &Analysis, step: &StepRule) -> String {
+    let passed = evidence.checks.iter().zip(&analysis.checks);
+    let passed = passed.filter_map(|(check, spec)| Some((check, &spec.rule, check.ruled_out?)));
     let each: Vec<String> = passed
-        .map(|(check, evidence)| {
-            let step = check.figures.step;
-            let ratio = step.ratio().map_or_else(String::new, |ratio| format!("ratio {ratio:.1}×, "));
-            let counts = if step.requests.candidate == 0 {
+        .map(|(check, rule, e)| {
+            let (candidate, stable) = sides(rule);
+            let seen = check.figures.step;
+            let ratio = seen.ratio().map_or_else(String::new, |ratio| format!("ratio {ratio:.1}×, "));
+            let counts = if seen.requests.candidate == 0 {
                 String::new()
             } else {
                 format!(
-                    "; {ratio}canary {}, baseline {}",
-                    count(step.events.candidate, step.requests.candidate),
-                    count(step.events.stable, step.requests.stable)
+                    "; {ratio}{candidate} {}, {stable} {}",
+                    count(seen.events.candidate, seen.requests.candidate),
+                    count(seen.events.stable, seen.requests.stable)
                 )
             };
-            format!("{} (evidence {}{counts})", check.name, e_value(evidence))
+            format!(
+                "{} {} ruled out (evidence {} ≥ {}{counts})",
+                check.name,
+                harm(rule, &step.harm),
+                e_value(e),
+                e_value(evidence.pass_threshold)
+            )
         })
         .collect();
     if each.is_empty() {
         return "no check has a say in this step".to_owned();
     }
-    format!(
-        "{}× or worse ruled out, evidence ≥ {} (β {}): {}",
-        trimmed(rule.harm.ratio),
-        e_value(evidence.pass_threshold),
-        percent(analysis.beta),
-        each.join("; ")
-    )
+    format!("{}; β {}", each.join("; "), percent(analysis.beta))
+}
+
+/// What a check calls its two arms: copies are compared with copies that went back to stable.
+fn sides(rule: &Rule) -> (&'static str, &'static str) {
+    match rule {
+        Rule::Divergence(_) => ("candidate", "noise"),
+        _ => ("canary", "baseline"),
+    }
+}
+
+/// The harm that a check rules out in a step that declares `harm`: the same as its test is made for.
+fn harm(rule: &Rule, harm: &Harm) -> String {
+    let ratio = trimmed(harm.ratio);
+    match rule {
+        Rule::ErrorRate(ErrorRate { relative: None, absolute: Some(limit) }) => {
+            format!("above {}", percent(limit.max))
+        }
+        Rule::ErrorRate(_) if harm.min_rate > 0.0 => {
+            format!("{ratio}× or worse, from {} on,", percent(harm.min_rate))
+        }
+        Rule::ErrorRate(_) => format!("{ratio}× or worse"),
+        Rule::Latency(rule) => match (rule.quantiles.last(), rule.absolute) {
+            (None, Some(bound)) => {
+                format!("p{} above {}", trimmed(bound.quantile * 100.0), nanos(bound.max_nanos))
+            }
+            (top, _) => {
+                let top = top.map_or_else(String::new, |top| format!(" above p{}", trimmed(top * 100.0)));
+                format!("{ratio}× or more{top}")
+            }
+        },
+        Rule::Divergence(rule) => {
+            let least = percent(rule.max.unwrap_or(harm.min_rate));
+            match rule.noise_control > 0.0 {
+                true => format!("{ratio}× the noise and above {least}"),
+                false => format!("above {least}"),
+            }
+        }
+        Rule::Prediction(rule) => format!("shifted by {} of ranks", trimmed(2.0 * rule.rank_shift)),
+        Rule::Drift(_) => String::new(),
+    }
 }
 
 /// What a check sees, in words.
 pub(super) fn check(state: &CheckState, rule: &Rule) -> String {
     let figures = &state.figures;
     let words = match rule {
-        Rule::ErrorRate(_) => format!("{}: {}", state.name, compared(figures, "canary", "baseline")),
+        Rule::ErrorRate(_) => {
+            let (candidate, stable) = sides(rule);
+            format!("{}: {}", state.name, compared(figures, candidate, stable))
+        }
         Rule::Latency(rule) => latency(state, rule.signal),
         Rule::Divergence(_) => {
             let coverage =
                 figures.coverage.map_or_else(String::new, |c| format!("; coverage {}", percent(c)));
-            format!("{}: {}{coverage}", state.name, compared(figures, "candidate", "noise"))
+            let (candidate, stable) = sides(rule);
+            format!("{}: {}{coverage}", state.name, compared(figures, candidate, stable))
         }
         Rule::Prediction(_) => match figures.mean_rank {
             Some(rank) => format!(
@@ -350,6 +396,7 @@ pub(super) fn grouped(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rollout::policy::{Divergence, Latency, LatencyBound, Limit, RelativeRate};
 
     #[test]
     fn numbers_read_as_people_write_them() {
@@ -360,5 +407,30 @@ mod tests {
         assert_eq!([0, 999, 5_890, 1_234_567].map(grouped), ["0", "999", "5,890", "1,234,567"]);
         assert_eq!([144.4, 0.52, 2e9].map(e_value), ["144", "0.5", "2e9"]);
         assert_eq!([500_000_000, 250_000].map(nanos), ["500 ms", "250 µs"]);
+    }
+
+    #[test]
+    fn each_check_says_which_harm_it_rules_out() {
+        let step = Harm { ratio: 2.0, min_rate: 0.005 };
+        let errors = |relative, absolute| Rule::ErrorRate(ErrorRate { relative, absolute });
+        let divergence =
+            |noise_control, max| Rule::Divergence(Divergence { noise_control, max, ..Divergence::default() });
+        let latency = |quantiles: &[f64], absolute| {
+            let quantiles = quantiles.to_vec();
+            Rule::Latency(Latency { quantiles, absolute, ..Latency::default() })
+        };
+        let bound = LatencyBound { quantile: 0.99, max_nanos: 500_000_000 };
+        for (rule, words) in [
+            (errors(Some(RelativeRate::default()), None), "2× or worse, from 0.5 % on,"),
+            (errors(None, Some(Limit { max: 0.02 })), "above 2 %"),
+            (divergence(0.3, Some(0.05)), "2× the noise and above 5 %"),
+            (divergence(0.0, Some(0.05)), "above 5 %"),
+            (divergence(0.3, None), "2× the noise and above 0.5 %"),
+            (latency(&[0.5, 0.99], Some(bound)), "2× or more above p99"),
+            (latency(&[], Some(bound)), "p99 above 500 ms"),
+        ] {
+            assert_eq!(harm(&rule, &step), words, "{rule:?}");
+        }
+        assert_eq!(sides(&divergence(0.0, Some(0.05))), ("candidate", "noise"));
     }
 }

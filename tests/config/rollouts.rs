@@ -377,3 +377,31 @@ fn a_rollout_that_would_be_forgotten_or_never_start_is_warned_about_once() {
         ]
     );
 }
+
+#[test]
+fn a_harm_that_cannot_be_is_warned_about_where_it_is_declared() {
+    let warnings = |steps: &str, quantiles: &str| {
+        let text = yaml(
+            "",
+            &format!(
+                "{{steps: [{steps}], analysis: {{metrics: [{{latency: {{quantiles: [{quantiles}]}}}}]}}}}"
+            ),
+        );
+        let config = config::parse(&text, Path::new("/")).unwrap_or_else(|errors| panic!("{errors}"));
+        config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let said = warnings("{setWeight: {weight: 5%, harm: {ratio: 2}}}", "p50");
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        said[0].contains(
+            "steps[0].setWeight.harm.ratio: 2 times as many requests beyond p50 as stable has cannot be, so \
+             \"latency\" rules nothing out: write a harm ratio below 2.000, or give the check a higher quantile"
+        ),
+        "{said:?}"
+    );
+    // The default ratio is 2, too; a shadow step asks nothing of latency.
+    assert_eq!(warnings("{shadow: {}}, {setWeight: 5%}, {setWeight: 10%}", "p50").len(), 2);
+    assert_eq!(warnings("{setWeight: {weight: 5%, harm: {ratio: 1.9}}}", "p50"), [""; 0]);
+    assert_eq!(warnings("{setWeight: 5%}", "p50, p90"), [""; 0]);
+    assert_eq!(warnings("{setWeight: {weight: 5%, harm: {ratio: 10}}}", "p90").len(), 1);
+}

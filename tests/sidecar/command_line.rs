@@ -85,6 +85,16 @@ fn check_says_ok_to_what_is_right_and_serves_nothing() {
 }
 
 #[test]
+fn check_calls_a_warning_one_once_and_says_ok() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = MODELS.to_owned() + "admin: {address: 0.0.0.0:9901}\n";
+    let output = switchback(&["check", "--config", &file(&folder, &config)]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said = text(&output.stderr);
+    assert_eq!((said.lines().count(), said.matches("warning: ").count()), (1, 1), "{said}");
+}
+
+#[test]
 fn every_shipped_example_is_right() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
     let mut seen = 0;

@@ -2,6 +2,7 @@
 
 use crate::base::Role;
 use crate::control::rollouts::RolloutView;
+use crate::rollout::state::PauseReason;
 
 use super::super::exit::Exit;
 
@@ -34,9 +35,10 @@ pub(super) fn promoted(view: &RolloutView) -> bool {
 }
 
 /// Whether a paused rollout waits for somebody because nothing could be shown, rather than because
-/// somebody or the policy wanted a pause. The sentence of the decision says which.
+/// somebody or the policy wanted a pause.
 fn waits_without_evidence(view: &RolloutView) -> bool {
-    view.reason.starts_with("INCONCLUSIVE") || view.verdict == "brokenRandomisation"
+    view.pause_reason.as_deref().is_some_and(PauseReason::is_for_want_of_evidence)
+        || view.verdict == "brokenRandomisation"
 }
 
 #[cfg(test)]
@@ -66,36 +68,24 @@ mod tests {
 
     #[test]
     fn a_pause_for_want_of_evidence_is_an_end_for_a_pipeline_and_another_is_not() {
-        let mut paused = view("Paused");
-        paused.reason = "PAUSE: by local".to_owned();
-        assert_eq!(outcome(&paused, Until::Promoted), None);
-        paused.reason = inconclusive_sentence();
-        assert_eq!(outcome(&paused, Until::Ended), Some(Exit::Inconclusive));
+        for (why, exit) in [
+            (None, None),
+            (Some("step"), None),
+            (Some("command"), None),
+            (Some("inconclusive"), Some(Exit::Inconclusive)),
+            (Some("brokenRandomisation"), Some(Exit::Inconclusive)),
+        ] {
+            let mut paused = view("Paused");
+            // What people read says nothing to a pipeline.
+            paused.reason = "INCONCLUSIVE after 9 s".to_owned();
+            paused.pause_reason = why.map(str::to_owned);
+            for until in [Until::Promoted, Until::Ended] {
+                assert_eq!(outcome(&paused, until), exit, "{why:?}");
+            }
+        }
         let mut broken = view("Paused");
         broken.verdict = "brokenRandomisation".to_owned();
         assert_eq!(outcome(&broken, Until::Promoted), Some(Exit::Inconclusive));
-    }
-
-    /// As the decider writes it, so that another wording there shows here.
-    fn inconclusive_sentence() -> String {
-        use crate::rollout::analyzer::Analyzer;
-        use crate::rollout::checks::Traffic;
-        use crate::rollout::evidence::Evidence;
-        use crate::rollout::policy::Analysis;
-        use crate::rollout::time::{Millis, Timestamp};
-        use crate::rollout::verdict::{StepRule, Verdict};
-        use crate::rollout::words::{Setting, sentence};
-        let analysis = Analysis::default();
-        let evidence = Evidence::of(&Analyzer::new(&analysis), &analysis, Timestamp(0));
-        let setting = Setting {
-            stable: "v1",
-            candidate: "v2",
-            from: "5%",
-            to: "10%",
-            elapsed: Millis::seconds(9),
-            segments: &[],
-        };
-        sentence(&Verdict::Inconclusive, &evidence, &analysis, &StepRule::of(None, Traffic::Live), &setting)
     }
 
     #[test]

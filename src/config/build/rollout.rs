@@ -48,6 +48,7 @@ pub(super) fn rollout(
     // What has holes would be called wrong for what is missing.
     if !report.has_mistakes_below(&given.at.path) {
         validate(&policy, given, report);
+        impossible(&policy, given, report);
     }
     Some(RolloutSpec {
         model: name.clone(),
@@ -76,6 +77,33 @@ fn validate(policy: &Policy, given: &Given<Placed<raw::Rollout>>, report: &mut R
                 _ => error.fix,
             };
             report.wrong(&at, as_written(&error.reason, &at), fix);
+        }
+    }
+}
+
+/// Warns of a harm that cannot be: twice as many requests beyond the median as stable has would be all
+/// of them, so that the step would pass without having shown anything about it.
+fn impossible(policy: &Policy, given: &Given<Placed<raw::Rollout>>, report: &mut Report) {
+    for (at, step) in policy.steps.iter().enumerate() {
+        let Step::SetWeight(step) = step else { continue };
+        for check in &policy.analysis.checks {
+            let Rule::Latency(rule) = &check.rule else { continue };
+            // The harm is looked for at the highest quantile.
+            let Some(top) = rule.quantiles.last() else { continue };
+            let most = 1.0 / (1.0 - top);
+            if step.advance.harm.ratio < most - 1e-9 {
+                continue;
+            }
+            let path = format!("{}.steps[{at}].setWeight.harm.ratio", given.at.path);
+            let place = given.value.place(&path);
+            let ratio = step.advance.harm.ratio;
+            let percent = (top * 100.0 * 1e6).round() / 1e6;
+            let message = format!(
+                "{ratio} times as many requests beyond p{percent} as stable has cannot be, so {:?} rules nothing out",
+                check.name
+            );
+            let fix = format!("write a harm ratio below {most:.3}, or give the check a higher quantile");
+            report.warn(&place, message, fix);
         }
     }
 }

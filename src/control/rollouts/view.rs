@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::rollout::evidence::Evidence;
 use crate::rollout::live::{Latch, LiveVersion};
 use crate::rollout::policy::Step;
-use crate::rollout::state::{ModelState, Rollout};
+use crate::rollout::state::{ModelState, Phase, Rollout};
 use crate::rollout::time::Timestamp;
 use crate::rollout::verdict::verdict;
 use crate::rollout::version::Actor;
@@ -50,6 +50,10 @@ pub struct RolloutView {
     /// Where it stands: `Pending`, `Running`, `Confirming`, `Paused`, `WaitingForPromotion`, `Baking`,
     /// `RollingBack`, `Succeeded`, `RolledBack`, `Aborted`, `Superseded`.
     pub phase: String,
+    /// Of a pause: `step` (the policy's own, for its duration), `command` (somebody asked for it),
+    /// `inconclusive` (a step ended without evidence), `brokenRandomisation` (nothing can be decided).
+    #[serde(default)]
+    pub pause_reason: Option<String>,
     /// Whether it has ended.
     pub ended: bool,
     /// Why it waits or ended, in one line; empty while it simply goes on.
@@ -123,6 +127,10 @@ impl RolloutView {
             candidate: rollout.candidate.name.to_string(),
             digest: rollout.candidate.digest.clone(),
             phase: rollout.phase.as_str().to_owned(),
+            pause_reason: match &rollout.phase {
+                Phase::Paused(pausing) => Some(pausing.why.as_str().to_owned()),
+                _ => None,
+            },
             ended: rollout.phase.is_terminal(),
             reason: rollout.reason.clone(),
             step: rollout.step,

@@ -37,12 +37,16 @@ fn a_good_candidate_goes_through_all_steps_and_becomes_stable() {
     assert_eq!(live.versions[0].role, Role::Retired);
     assert_eq!(live.versions[1].role, Role::Stable);
     assert!(
-        world.records[2].sentence.starts_with("ADVANCE shadow → 10%: 3× or worse ruled out"),
+        world.records[2]
+            .sentence
+            .starts_with("ADVANCE shadow → 10%: divergence 3× the noise and above 5 % ruled out (evidence "),
         "{}",
         world.records[2].sentence
     );
     assert!(
-        world.records[3].sentence.starts_with("ADVANCE 10% → 50%: 4× or worse ruled out"),
+        world.records[3]
+            .sentence
+            .starts_with("ADVANCE 10% → 50%: error-rate 4× or worse, from 0.5 % on, ruled out (evidence "),
         "{}",
         world.records[3].sentence
     );
