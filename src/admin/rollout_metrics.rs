@@ -141,7 +141,7 @@ fn store(page: &mut Document, rollouts: &Rollouts) {
     page.single(&catalog::NOTICES_WAITING, health.outbox.notices);
     page.single(&catalog::NOTICES_REFUSED, health.notices_refused);
     let mut notified = page.family(&catalog::NOTIFICATIONS);
-    for (name, sink) in rollouts.told().into_iter().flat_map(|told| told.sinks()) {
+    for (name, sink) in rollouts.told().sinks().iter() {
         let counts = [
             ("sent", sink.sent()),
             ("retried", sink.retried()),
@@ -152,4 +152,5 @@ fn store(page: &mut Document, rollouts: &Rollouts) {
             notified.sample(&[name, result], count);
         }
     }
+    page.single(&catalog::NOTICES_DISCARDED, rollouts.told().discarded());
 }

@@ -30,6 +30,7 @@ use crate::control::repository::Keeper;
 use crate::control::rollouts::{self, Setup};
 use crate::mirror::compare::{self, Books};
 use crate::net::{self, DrainSignal, Listener};
+use crate::notify::Receivers;
 use crate::onnx::repository::Repository;
 use crate::onnx::{EngineSpec, Fleet, RuntimeSource};
 use crate::stats::Registry;
@@ -105,7 +106,7 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
         queue,
     };
     // What a rollout has made of the models comes before the first request.
-    let (rollouts, deciding) = rollouts::start(setup(path, &config, &board, &books))?;
+    let (rollouts, deciding) = rollouts::start(setup(path, &config, &board, &books)?)?;
     let rollouts = Arc::new(rollouts);
     let keeper = Keeper::new(board.clone(), fleet, rollouts.clone(), declared(&config));
     let listening = addresses.clone();
@@ -147,22 +148,22 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
 }
 
 /// What the decider is given.
-fn setup(path: &Path, config: &Config, board: &Arc<Switchboard>, books: &Books) -> Setup {
+fn setup(path: &Path, config: &Config, board: &Arc<Switchboard>, books: &Books) -> anyhow::Result<Setup> {
     let (base, books) = (path.parent().unwrap_or(Path::new("")).to_owned(), books.clone());
     let remake = move |model: &ModelName, written: &serde_json::Value| {
         config::parse_version(&written.to_string(), model, &base).map_err(|errors| errors.to_string())
     };
-    Setup {
+    Ok(Setup {
         board: board.clone(),
         store: config.store.clone(),
         specs: config.rollouts.clone(),
         config_hash: config.hash.clone(),
-        notifications: config.notifications.clone(),
+        receivers: Receivers::prepare(config.notifications.clone()).context("notifications")?,
         instance: host_name(),
         remake: Box::new(remake),
         forget_pairs: Box::new(move |model| books.clear(model)),
         tick: rollouts::TICK,
-    }
+    })
 }
 
 /// What this machine or pod calls itself, for those who are told of decisions.

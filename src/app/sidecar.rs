@@ -21,6 +21,7 @@ use crate::control::repository::{Declared, Keeper};
 use crate::control::rollouts::{Call, CandidateCall, Rollouts};
 use crate::divergence::pairs::PairSpec;
 use crate::mirror::compare::Books;
+use crate::notify::Receivers;
 use crate::onnx::Loads;
 use crate::rollout::policy::Policy;
 use crate::rollout::version::Actor;
@@ -130,7 +131,11 @@ impl Running {
         if let Some(part) = fixed_part_changed(&old, &config) {
             return Err(format!("{part} cannot change while the sidecar runs: restart it"));
         }
+        // What may fail comes before what is changed.
+        let receivers = Receivers::prepare(config.notifications.clone());
+        let receivers = receivers.map_err(|error| format!("notifications: {error}"))?;
         self.keeper.take_up(declared(&config))?;
+        self.rollouts.tell(receivers);
         self.books.keep(kept_pairs(&config));
         let reloaded = Reloaded { hash: config.hash.clone(), changed: old.hash != config.hash };
         let mut current = self.current();
@@ -311,8 +316,15 @@ fn kept_pairs(config: &Config) -> impl Iterator<Item = (&str, &PairSpec)> {
 }
 
 /// The first part of the configuration that differs and cannot change while running.
-fn fixed_part_changed(old: &Config, new: &Config) -> Option<&'static str> {
+fn fixed_part_changed(old: &Config, new: &Config) -> Option<String> {
     let control = |config: &Config| (config.model_control, config.poll_interval);
+    if old.store != new.store {
+        let place = |store: &Option<PathBuf>| {
+            store.as_ref().map_or_else(|| "in memory".to_owned(), |path| path.display().to_string())
+        };
+        // Rollouts under way would be in the one and their history in the other.
+        return Some(format!("store (it is {}, and is to be {})", place(&old.store), place(&new.store)));
+    }
     let parts = [
         ("listeners", old.listeners == new.listeners),
         ("downstream", old.downstream == new.downstream),
@@ -320,11 +332,9 @@ fn fixed_part_changed(old: &Config, new: &Config) -> Option<&'static str> {
         ("workers", old.workers == new.workers),
         ("accessLog", old.access_log == new.access_log),
         ("drain", old.drain == new.drain),
-        ("store", old.store == new.store),
-        ("notifications", old.notifications == new.notifications),
         ("onnxRuntime", old.onnx_library == new.onnx_library && control(old) == control(new)),
     ];
-    parts.into_iter().find(|(_, same)| !same).map(|(part, _)| part)
+    parts.into_iter().find(|(_, same)| !same).map(|(part, _)| part.to_owned())
 }
 
 /// Hash of a file's bytes, in the form of `Config::hash`; empty where it can't be read.

@@ -2,20 +2,21 @@
 //! it is due, and writes down how it went. It never waits for a receiver.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::backoff::Backoff;
 use super::event::Event;
-use super::sink::{Job, Outcome};
-use super::spec::NotifySpec;
-use super::spool::{Delivery, Spool, SpoolError};
-use super::stats::{NotifyStats, SinkStats};
+use super::receivers::Receivers;
+use super::sink::Outcome;
+use super::slot::Slot;
+use super::spool::{Delivery, Spool};
+use super::stats::NotifyStats;
 
 /// How long nothing is looked for in the spool where nobody says that there is something.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// How long a receiver rests whose spool has failed.
-const SPOOL_REST: Duration = Duration::from_secs(5);
+pub(super) const SPOOL_REST: Duration = Duration::from_secs(5);
 
 /// When a delivery is given up, and how long between attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +43,9 @@ pub(super) enum Message {
     /// Something may be due. One of these is under way at a time.
     Wake { permit: Permit },
     /// How an attempt went.
-    Tried { sink: usize, delivery: Delivery, outcome: Outcome },
+    Tried { slot: u64, delivery: Delivery, outcome: Outcome },
+    /// Others are to be told.
+    Replace(Receivers),
     /// Finish what is due, but not for longer than this.
     Stop { until: Instant },
 }
@@ -58,24 +61,18 @@ impl Drop for Permit {
     }
 }
 
-/// One receiver, as the dispatcher sees it.
-pub(super) struct Slot {
-    pub spec: NotifySpec,
-    pub jobs: SyncSender<Job>,
-    /// A delivery is with its thread.
-    pub busy: bool,
-    /// A delivery that is over, but that the spool could not be told of. It must not go out again.
-    pub settled: Option<String>,
-    /// Nothing is handed out before.
-    pub rest_until: Option<Instant>,
-}
-
 pub(super) struct Dispatcher {
     pub spool: Box<dyn Spool>,
     pub slots: Vec<Slot>,
+    /// Gives each slot its number.
+    pub slots_made: u64,
     pub stats: Arc<NotifyStats>,
     pub patience: Patience,
     pub random: fastrand::Rng,
+    /// What nobody gets any more could not be taken out.
+    pub unswept: bool,
+    /// For the receivers' threads.
+    pub back: Sender<Message>,
 }
 
 impl Dispatcher {
@@ -98,14 +95,55 @@ impl Dispatcher {
                     self.take_in(&event, &json);
                     drop(permit);
                 }
-                Ok(Message::Tried { sink, delivery, outcome }) => {
-                    self.note(sink, &delivery, outcome, now_ms());
+                Ok(Message::Tried { slot, delivery, outcome }) => {
+                    self.note(slot, &delivery, outcome, now_ms());
                 }
+                Ok(Message::Replace(receivers)) => self.replace(receivers),
                 Ok(Message::Stop { until }) => stop = Some(until),
-                Ok(Message::Wake { permit }) => drop(permit),
+                Ok(Message::Wake { permit }) => {
+                    drop(permit);
+                    // It may have been written for somebody who has gone in the meantime.
+                    self.sweep();
+                }
+                Err(RecvTimeoutError::Timeout) if self.unswept => self.sweep(),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return idle,
             }
+        }
+    }
+
+    /// From now on these are told.
+    pub(super) fn replace(&mut self, receivers: Receivers) {
+        let mut before = std::mem::take(&mut self.slots);
+        for (spec, client) in receivers.0 {
+            let stats = self.stats.sink(&spec.name).unwrap_or_default();
+            let known = before.iter().position(|slot| slot.spec.name == spec.name);
+            self.slots.push(match known {
+                Some(known) => before.swap_remove(known).renewed(spec, client, stats),
+                None => {
+                    self.slots_made += 1;
+                    Slot::new(self.slots_made, spec, client, stats)
+                }
+            });
+        }
+        self.sweep();
+    }
+
+    /// Takes out what waits for nobody.
+    fn sweep(&mut self) {
+        let names: Vec<&str> = self.slots.iter().map(|slot| slot.spec.name.as_str()).collect();
+        let swept = self.spool.keep_only(&names);
+        self.unswept = swept.is_err();
+        match swept {
+            Ok(0) => {}
+            Ok(deliveries) => {
+                self.stats.note_discarded(deliveries);
+                tracing::warn!(
+                    deliveries,
+                    "notifications for receivers that are not configured are discarded"
+                );
+            }
+            Err(error) => tracing::warn!(%error, "notifications that nobody gets cannot be discarded"),
         }
     }
 
@@ -116,9 +154,7 @@ impl Dispatcher {
             if kept == Ok(true) {
                 continue;
             }
-            if let Some(stats) = self.stats.sink(&slot.spec.name) {
-                stats.note_dropped();
-            }
+            slot.stats.note_dropped();
             let reason = kept.err().map_or_else(|| "the spool is full".to_owned(), |error| error.to_string());
             let kind = event.kind.as_str();
             tracing::warn!(sink = slot.spec.name, event = kind, reason, "a notification is lost");
@@ -133,48 +169,49 @@ impl Dispatcher {
             let resting = slot.rest_until.map(|until| until.saturating_duration_since(now));
             let wait = match resting.filter(|left| !left.is_zero()) {
                 Some(left) => Some(left),
-                None => match hand_out(&mut *self.spool, slot, self.patience.backoff.most, now_ms) {
-                    Ok(wait) => wait,
-                    Err(error) => {
-                        tracing::warn!(sink = slot.spec.name, %error, "notifications wait for the spool");
-                        slot.rest_until = Some(now + SPOOL_REST);
-                        Some(SPOOL_REST)
+                None => {
+                    let longest = self.patience.backoff.most;
+                    match slot.hand_out(&mut *self.spool, longest, now_ms, now, &self.back) {
+                        Ok(wait) => wait,
+                        Err(error) => {
+                            tracing::warn!(sink = slot.spec.name, %error, "notifications wait for the spool");
+                            slot.rest_until = Some(now + SPOOL_REST);
+                            Some(SPOOL_REST)
+                        }
                     }
-                },
+                }
             };
-            next = match (next, wait) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            };
+            next = earlier(next, wait);
         }
         next
     }
 
-    fn note(&mut self, sink: usize, delivery: &Delivery, outcome: Outcome, now_ms: u64) {
-        let Some(slot) = self.slots.get_mut(sink) else { return };
-        let Some(stats) = self.stats.sink(&slot.spec.name) else { return };
+    fn note(&mut self, number: u64, delivery: &Delivery, outcome: Outcome, now_ms: u64) {
+        // A receiver that has gone meanwhile has left nothing behind.
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.number == number) else { return };
         slot.busy = false;
         let (reason, after) = match outcome {
             Outcome::Delivered => {
-                if stats.failing() > 0 {
+                if slot.stats.failing() > 0 {
                     tracing::info!(sink = slot.spec.name, "the receiver of notifications is back");
                 }
-                stats.note_sent();
-                slot.settled = Some(delivery.id.clone());
-                return;
+                slot.stats.note_sent();
+                return slot.settle(&delivery.id);
             }
             Outcome::Again { reason, after } => (reason, Some(after)),
             Outcome::Never { reason } => (reason, None),
         };
-        let in_a_row = stats.note_attempt_failed();
+        let in_a_row = slot.stats.note_attempt_failed();
         let attempts = delivery.attempts.saturating_add(1);
         let age = Duration::from_millis(now_ms.saturating_sub(delivery.created_ms));
         let again = after.filter(|_| attempts < self.patience.attempts && age < self.patience.age);
         let Some(asked) = again else {
-            give_up(slot, stats, delivery, attempts, &reason);
-            return;
+            slot.stats.note_failed();
+            let (sink, id) = (&slot.spec.name, &delivery.id);
+            tracing::error!(sink, id, attempts, reason, "a notification is given up");
+            return slot.settle(&delivery.id);
         };
-        stats.note_retried();
+        slot.stats.note_retried();
         if in_a_row == 1 {
             tracing::warn!(sink = slot.spec.name, reason, "a receiver of notifications fails");
         }
@@ -187,38 +224,11 @@ impl Dispatcher {
     }
 }
 
-fn give_up(slot: &mut Slot, stats: &SinkStats, delivery: &Delivery, attempts: u32, reason: &str) {
-    stats.note_failed();
-    let (sink, id) = (&slot.spec.name, &delivery.id);
-    tracing::error!(sink, id, attempts, reason, "a notification is given up");
-    slot.settled = Some(id.clone());
-}
-
-/// Hands out the oldest delivery of a receiver if it is due; otherwise says how long it waits.
-fn hand_out(
-    spool: &mut dyn Spool,
-    slot: &mut Slot,
-    longest_wait: Duration,
-    now_ms: u64,
-) -> Result<Option<Duration>, SpoolError> {
-    if let Some(id) = &slot.settled {
-        spool.done(id)?;
-        slot.settled = None;
-    }
-    slot.rest_until = None;
-    let Some(delivery) = spool.due(&slot.spec.name)? else { return Ok(None) };
-    let wait = Duration::from_millis(delivery.next_ms.saturating_sub(now_ms));
-    // A wait longer than any that we ever set is that of a clock that was put back.
-    if !wait.is_zero() && wait <= longest_wait {
-        return Ok(Some(wait));
-    }
-    // A thread that is gone takes nothing; then nothing can be done but to try later.
-    match slot.jobs.try_send(Job { delivery, now_ms }) {
-        Ok(()) => {
-            slot.busy = true;
-            Ok(None)
-        }
-        Err(_) => Err(SpoolError("the receiver's thread is gone".to_owned())),
+/// The shorter of two waits, where there are any.
+pub(super) fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }
 
@@ -226,3 +236,6 @@ fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

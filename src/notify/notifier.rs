@@ -1,7 +1,6 @@
 //! The handle that the rest of the house holds: tells, wakes, counts, stops. None of it waits for a
 //! receiver but [`Notifier::stop`], and that only for as long as it is told.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,16 +8,12 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::client::{Client, ClientError, Transport};
-use super::dispatch::{Dispatcher, Message, Patience, Permit, Slot};
+use super::dispatch::{Dispatcher, Message, Patience, Permit};
 use super::event::Event;
-use super::sink;
+use super::receivers::Receivers;
 use super::spec::NotifySpec;
 use super::spool::Spool;
 use super::stats::NotifyStats;
-
-/// Receivers that there may be; each has a thread.
-const RECEIVERS: usize = 32;
 
 /// How a notifier works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,31 +32,6 @@ impl Default for Options {
     fn default() -> Self {
         Self { patience: Patience::default(), queue: 256, queue_bytes: 4 * 1024 * 1024, seed: 0 }
     }
-}
-
-/// A notifier could not be started.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Two receivers have one name.
-    #[error("two receivers of notifications are called {0:?}")]
-    SameName(String),
-    /// There are too many receivers.
-    #[error("{count} receivers of notifications; there may be {RECEIVERS}")]
-    TooMany {
-        /// How many there are.
-        count: usize,
-    },
-    /// A receiver's file of authorities is of no use.
-    #[error("receiver {name:?}: {error}")]
-    Client {
-        /// The receiver.
-        name: String,
-        /// What is wrong.
-        error: ClientError,
-    },
-    /// The system has no thread.
-    #[error("no thread for notifications: {0}")]
-    Thread(#[from] io::Error),
 }
 
 /// An event was not taken, since as many wait as may. It is counted as dropped.
@@ -89,53 +59,40 @@ struct Room {
 }
 
 impl Notifier {
-    /// Starts a thread for the spool and one for each receiver. What the spool holds from before is
-    /// delivered too.
+    /// Starts a thread for the spool; each receiver has one from its first delivery on. What the spool
+    /// holds from before is delivered too, but for what nobody gets any more.
     ///
     /// # Errors
-    /// [`StartError`]; no thread is left behind then.
-    pub fn start(
-        specs: Vec<NotifySpec>,
-        spool: Box<dyn Spool>,
-        options: Options,
-    ) -> Result<Self, StartError> {
-        if specs.len() > RECEIVERS {
-            return Err(StartError::TooMany { count: specs.len() });
-        }
-        let mut names = BTreeSet::new();
-        if let Some(twice) = specs.iter().find(|spec| !names.insert(spec.name.as_str())) {
-            return Err(StartError::SameName(twice.name.clone()));
-        }
+    /// What the system says where it has no thread.
+    pub fn start(receivers: Receivers, spool: Box<dyn Spool>, options: Options) -> io::Result<Self> {
         let (messages, received) = channel();
-        let mut slots = Vec::with_capacity(specs.len());
-        for (index, spec) in specs.iter().enumerate() {
-            let transport = Transport {
-                timeout: spec.timeout,
-                ca: spec.ca.clone(),
-                environment_proxy: spec.environment_proxy,
-            };
-            let client = Client::new(&transport)
-                .map_err(|error| StartError::Client { name: spec.name.clone(), error })?;
-            let back = messages.clone();
-            let tell = move |delivery, outcome| {
-                // Nobody is there to be told once the dispatcher has stopped.
-                let _ = back.send(Message::Tried { sink: index, delivery, outcome });
-            };
-            let jobs = sink::start(spec.clone(), client, tell)?;
-            slots.push(Slot { spec: spec.clone(), jobs, busy: false, settled: None, rest_until: None });
-        }
-        let stats = Arc::new(NotifyStats::new(specs.iter().map(|spec| spec.name.as_str())));
-        let dispatcher = Dispatcher {
+        let stats = Arc::<NotifyStats>::default();
+        stats.replace(receivers.specs().map(|spec| spec.name.as_str()));
+        let specs = receivers.specs().cloned().collect();
+        let mut dispatcher = Dispatcher {
             spool,
-            slots,
+            slots: Vec::new(),
+            slots_made: 0,
             stats: Arc::clone(&stats),
             patience: options.patience,
             random: fastrand::Rng::with_seed(options.seed),
+            unswept: false,
+            back: messages.clone(),
         };
+        dispatcher.replace(receivers);
         let thread =
             std::thread::Builder::new().name("notify".to_owned()).spawn(move || dispatcher.run(&received))?;
         let room = Arc::new(Room::default());
         Ok(Self { messages, thread: Some(thread), stats, specs, room, options })
+    }
+
+    /// From now on these are told, and nobody else. Who stays, by name, gets what waits for him, at
+    /// his new address if he has another one; what waits for others is discarded and counted.
+    pub fn replace(&mut self, receivers: Receivers) {
+        self.specs = receivers.specs().cloned().collect();
+        self.stats.replace(receivers.specs().map(|spec| spec.name.as_str()));
+        // A dispatcher that has stopped tells nobody.
+        let _ = self.messages.send(Message::Replace(receivers));
     }
 
     /// Hands an event over, cut to what receivers take. It returns at once.

@@ -39,11 +39,12 @@ pub trait Spool: Send {
     fn put(&mut self, delivery: &Delivery) -> Result<bool, SpoolError>;
 
     /// The oldest delivery for a receiver, whether it is time for it or not. Later ones wait for
-    /// it, so that a resolution does not overtake the alarm.
+    /// it, so that a resolution does not overtake the alarm. Those with an id of `over` are as good
+    /// as forgotten: they could not be taken out yet.
     ///
     /// # Errors
     /// As [`Spool::put`].
-    fn due(&mut self, sink: &str) -> Result<Option<Delivery>, SpoolError>;
+    fn due(&mut self, sink: &str, over: &[String]) -> Result<Option<Delivery>, SpoolError>;
 
     /// Forgets a delivery, made or given up.
     ///
@@ -56,6 +57,12 @@ pub trait Spool: Send {
     /// # Errors
     /// As [`Spool::put`].
     fn failed(&mut self, id: &str, next_ms: u64) -> Result<(), SpoolError>;
+
+    /// Forgets all deliveries for receivers other than these; says how many there were.
+    ///
+    /// # Errors
+    /// As [`Spool::put`].
+    fn keep_only(&mut self, sinks: &[&str]) -> Result<usize, SpoolError>;
 }
 
 impl Delivery {
@@ -86,6 +93,11 @@ impl MemorySpool {
     pub fn new(most: usize, most_bytes: usize) -> Self {
         Self { waiting: VecDeque::new(), bytes: 0, most, most_bytes }
     }
+
+    fn retain(&mut self, stays: impl FnMut(&Delivery) -> bool) {
+        self.waiting.retain(stays);
+        self.bytes = self.waiting.iter().map(|kept| kept.event.len()).sum();
+    }
 }
 
 impl Default for MemorySpool {
@@ -109,13 +121,12 @@ impl Spool for MemorySpool {
         Ok(true)
     }
 
-    fn due(&mut self, sink: &str) -> Result<Option<Delivery>, SpoolError> {
-        Ok(self.waiting.iter().find(|kept| kept.sink == sink).cloned())
+    fn due(&mut self, sink: &str, over: &[String]) -> Result<Option<Delivery>, SpoolError> {
+        Ok(self.waiting.iter().find(|kept| kept.sink == sink && !over.contains(&kept.id)).cloned())
     }
 
     fn done(&mut self, id: &str) -> Result<(), SpoolError> {
-        self.waiting.retain(|kept| kept.id != id);
-        self.bytes = self.waiting.iter().map(|kept| kept.event.len()).sum();
+        self.retain(|kept| kept.id != id);
         Ok(())
     }
 
@@ -125,6 +136,12 @@ impl Spool for MemorySpool {
             kept.next_ms = next_ms;
         }
         Ok(())
+    }
+
+    fn keep_only(&mut self, sinks: &[&str]) -> Result<usize, SpoolError> {
+        let before = self.waiting.len();
+        self.retain(|kept| sinks.contains(&kept.sink.as_str()));
+        Ok(before - self.waiting.len())
     }
 }
 
@@ -150,11 +167,24 @@ mod tests {
             assert_eq!(spool.put(&delivery(id, sink, 1)), Ok(true));
         }
         spool.failed("1", 99).unwrap();
-        let first = spool.due("a").unwrap().unwrap();
+        let first = spool.due("a", &[]).unwrap().unwrap();
         assert_eq!((first.id.as_str(), first.attempts, first.next_ms), ("1", 1, 99));
-        assert_eq!(spool.due("b").unwrap().unwrap().id, "2");
+        assert_eq!(spool.due("b", &[]).unwrap().unwrap().id, "2");
         spool.done("1").unwrap();
-        assert_eq!(spool.due("a").unwrap().unwrap().id, "3");
+        assert_eq!(spool.due("a", &[]).unwrap().unwrap().id, "3");
+    }
+
+    #[test]
+    fn what_is_over_is_passed_and_what_nobody_gets_any_more_is_forgotten() {
+        let mut spool = MemorySpool::new(4, 10);
+        for (id, sink) in [("1", "a"), ("2", "b"), ("3", "a"), ("4", "c")] {
+            assert_eq!(spool.put(&delivery(id, sink, 2)), Ok(true));
+        }
+        assert_eq!(spool.due("a", &["1".to_owned()]).unwrap().unwrap().id, "3");
+        assert_eq!(spool.due("a", &["1".to_owned(), "3".to_owned()]), Ok(None));
+        assert_eq!(spool.keep_only(&["b", "new"]), Ok(3));
+        assert_eq!(spool.due("a", &[]), Ok(None));
+        assert_eq!(spool.put(&delivery("5", "b", 8)), Ok(true), "their room is free again");
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! What is counted per receiver, for metrics. Read from any thread, at any time.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
 
 /// What one receiver was sent.
 #[derive(Debug, Default)]
@@ -65,24 +68,40 @@ fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
+/// Receivers by name, in the order of the configuration, with what each was sent.
+pub type Sinks = Vec<(String, Arc<SinkStats>)>;
+
 /// What all receivers were sent.
 #[derive(Debug, Default)]
 pub struct NotifyStats {
-    sinks: Vec<(String, SinkStats)>,
+    sinks: ArcSwap<Sinks>,
+    discarded: AtomicU64,
 }
 
 impl NotifyStats {
-    pub(super) fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
-        Self { sinks: names.map(|name| (name.to_owned(), SinkStats::default())).collect() }
-    }
-
-    /// Every receiver by name, in the order of the configuration.
-    pub fn sinks(&self) -> impl Iterator<Item = (&str, &SinkStats)> {
-        self.sinks.iter().map(|(name, stats)| (name.as_str(), stats))
+    /// The receivers of now.
+    pub fn sinks(&self) -> Arc<Sinks> {
+        self.sinks.load_full()
     }
 
     /// One receiver.
-    pub fn sink(&self, name: &str) -> Option<&SinkStats> {
-        self.sinks.iter().find(|(known, _)| known == name).map(|(_, stats)| stats)
+    pub fn sink(&self, name: &str) -> Option<Arc<SinkStats>> {
+        self.sinks.load().iter().find(|(known, _)| known == name).map(|(_, stats)| Arc::clone(stats))
+    }
+
+    /// Deliveries that waited for a receiver which is not there any more.
+    pub fn discarded(&self) -> u64 {
+        self.discarded.load(Ordering::Relaxed)
+    }
+
+    /// From now on these are the receivers. One that stays goes on counting.
+    pub(super) fn replace<'a>(&self, names: impl Iterator<Item = &'a str>) {
+        let stats = |name: &str| (name.to_owned(), self.sink(name).unwrap_or_default());
+        let sinks = names.map(stats).collect();
+        self.sinks.store(Arc::new(sinks));
+    }
+
+    pub(super) fn note_discarded(&self, deliveries: usize) {
+        self.discarded.fetch_add(u64::try_from(deliveries).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }

@@ -38,6 +38,27 @@ pub enum Effect {
     Unlatch(String),
 }
 
+impl Effect {
+    /// Every kind, by its word.
+    pub const KINDS: [&str; 9] =
+        ["setLive", "persist", "archive", "decide", "notify", "runGate", "alert", "latch", "unlatch"];
+
+    /// The kind's word.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::SetLive(_) => "setLive",
+            Self::Persist => "persist",
+            Self::Archive(_) => "archive",
+            Self::Decide(_) => "decide",
+            Self::Notify(_) => "notify",
+            Self::RunGate(_) => "runGate",
+            Self::Alert(_) => "alert",
+            Self::Latch(_) => "latch",
+            Self::Unlatch(_) => "unlatch",
+        }
+    }
+}
+
 /// One question to a gate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -112,6 +133,8 @@ pub enum EventKind {
     BrokenRandomisation,
     /// Inputs are not those of the training.
     Drift,
+    /// Inputs are those of the training again.
+    DriftEnded,
     /// A latch was taken off.
     Cleared,
 }
@@ -133,6 +156,7 @@ impl EventKind {
             Self::Incident => "incident",
             Self::BrokenRandomisation => "brokenRandomisation",
             Self::Drift => "drift",
+            Self::DriftEnded => "driftEnded",
             Self::Cleared => "cleared",
         }
     }

@@ -53,13 +53,24 @@ impl Outbox {
         Ok(put)
     }
 
-    /// The oldest notice for a receiver, whether it is time for it or not.
+    /// The oldest notice for a receiver, whether it is time for it or not, but for those with an id of
+    /// `over`.
     ///
     /// # Errors
     /// As [`Outbox::put`].
-    pub fn oldest(&self, sink: &str) -> Result<Option<Notice>, StoreError> {
-        let sql = format!("SELECT {} FROM outbox WHERE sink = ?1 ORDER BY position LIMIT 1", Notice::COLUMNS);
-        Ok(self.connection.query_row(&sql, [sink], Notice::from_row).optional()?)
+    pub fn oldest(&self, sink: &str, over: &[String]) -> Result<Option<Notice>, StoreError> {
+        // As many as are over may stand before it; there are hardly ever any.
+        let sql =
+            format!("SELECT {} FROM outbox WHERE sink = ?1 ORDER BY position LIMIT ?2", Notice::COLUMNS);
+        let mut statement = self.connection.prepare(&sql)?;
+        let mut rows = statement.query((sink, i64::try_from(over.len() + 1).unwrap_or(i64::MAX)))?;
+        while let Some(row) = rows.next()? {
+            let notice = Notice::from_row(row)?;
+            if !over.contains(&notice.id) {
+                return Ok(Some(notice));
+            }
+        }
+        Ok(None)
     }
 
     /// Takes out a notice that was delivered or given up.
@@ -88,13 +99,17 @@ impl Outbox {
     /// # Errors
     /// As [`Outbox::put`].
     pub fn keep_only(&mut self, sinks: &[&str]) -> Result<usize, StoreError> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let found: Vec<String> = {
-            let mut statement = transaction.prepare("SELECT DISTINCT sink FROM outbox")?;
+        let mut found: Vec<String> = {
+            let mut statement = self.connection.prepare("SELECT DISTINCT sink FROM outbox")?;
             statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?
         };
+        found.retain(|sink| !sinks.contains(&sink.as_str()));
+        if found.is_empty() {
+            return Ok(0);
+        }
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut removed = 0;
-        for sink in found.iter().filter(|sink| !sinks.contains(&sink.as_str())) {
+        for sink in &found {
             removed += transaction.execute("DELETE FROM outbox WHERE sink = ?1", [sink])?;
         }
         transaction.commit()?;

@@ -129,7 +129,7 @@ fn what_was_committed_is_there_after_reopening() {
     assert_eq!(read.live_of("iris").map(|found| found.map(|row| row.id)), Ok(Some("r1".to_owned())));
     assert_eq!(read.decisions("r1", None, 0), Ok(vec![decision("r1", 0)]));
     assert_eq!(read.key("k", 0), Ok(Some(key("k", 1, "hash"))));
-    assert_eq!(store.outbox().unwrap().oldest("ops"), Ok(Some(notice("n", "ops"))));
+    assert_eq!(store.outbox().unwrap().oldest("ops", &[]), Ok(Some(notice("n", "ops"))));
 }
 
 #[test]

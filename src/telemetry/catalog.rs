@@ -258,6 +258,8 @@ metrics! {
         "Requests answered with an error before any version was chosen, by reason.";
     CONNECTIONS_OPENED = "switchback_connections_opened_total", Kind::Counter, Count, &[],
         "Client connections accepted.";
+    NOTICES_DISCARDED = "switchback_notices_discarded_total", Kind::Counter, Count, &[],
+        "Notifications that waited for a receiver which the configuration does not have any more.";
     CONNECTIONS_ACTIVE = "switchback_connections_active", Kind::Gauge, Count, &[],
         "Client connections open now.";
     CONNECTIONS_REFUSED = "switchback_connections_refused_total", Kind::Counter, Count, &[],

@@ -38,6 +38,8 @@ mod rollout_cli;
 mod rollouts;
 mod rollouts_aa;
 mod rollouts_declared;
+mod rollouts_killed;
+mod rollouts_told;
 mod rollouts_world;
 mod routing;
 mod shutdown;

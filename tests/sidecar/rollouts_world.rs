@@ -86,7 +86,11 @@ fn with_every_service_down_traffic_is_back_at_once_and_nobody_notices() {
     assert_eq!(status, 503, "{answer}");
     assert!(answer["error"].as_str().unwrap().contains("store"), "{answer}");
     // A rollback is told even where it cannot be written down.
-    blocking_until("the news", || kinds(&alive.seen()).contains(&"rolledBack".to_owned()).then_some(()));
+    let told = |kind: &str| {
+        blocking_until(kind, || kinds(&alive.seen()).contains(&kind.to_owned()).then_some(()));
+    };
+    told("rolledBack");
+    told("storeDegraded");
     drop(clients);
 
     // What was decided meanwhile is written as soon as there is room, and outlives the process.
@@ -94,6 +98,7 @@ fn with_every_service_down_traffic_is_back_at_once_and_nobody_notices() {
     blocking_until("a store that is well", || {
         (sidecar.metric("switchback_store_well", &[]) == 1.0).then_some(())
     });
+    told("storeRestored");
     let sidecar = sidecar.killed_and_started();
     let (after, latches) = (sidecar.rollout(), sidecar.json("/api/v1/models/m")["latches"].clone());
     assert_eq!((&after["id"], &after["phase"]), (&ended["id"], &json!("RolledBack")));
@@ -224,14 +229,12 @@ fn what_was_decided_is_told_after_kill_9_when_the_receiver_is_back() {
     fails.store(true, Ordering::Relaxed);
     sidecar.rollout_end();
     drop(clients);
-    let address = refusing.address();
-    // Killed the moment the rollback can be seen: by then the news of it is as safe as it is itself.
-    let sidecar = {
-        let sidecar = sidecar.killed_and_started();
-        drop(refusing);
-        sidecar
-    };
-    let trail = Upstream::start_on(&address.to_string(), |_| http::Response::new(crate::support::full("")));
+    // Killed the moment the rollback can be seen: by then the news of it is as safe as it is itself. The
+    // receiver is back before the next process is, which tries at once what waits, however long the
+    // wait of the one before it had become.
+    let folder = sidecar.killed();
+    let trail = Upstream::start_at(refusing.listen(), |_| http::Response::new(crate::support::full("")));
+    let sidecar = Sidecar::started_again(folder);
     blocking_until("three events", || (trail.count() >= 3).then_some(()));
     let seen = trail.seen();
     assert_eq!(kinds(&seen), ["rolloutStarted", "stepEntered", "rolledBack"]);

@@ -15,7 +15,7 @@ use crate::control::rollouts::{self, Call, CandidateCall, Deciding, Rollouts, Se
 use crate::divergence::Reason;
 use crate::divergence::pairs::PairSpec;
 use crate::mirror::compare::Books;
-use crate::notify::{NotifySpec, Receiver, Secret};
+use crate::notify::{NotifySpec, Receiver, Receivers, Secret};
 use crate::onnx::statistics::{BatchStatistics, Statistics, Timed};
 use crate::onnx::{Engine, EngineSpec, Loads};
 use crate::rollout::policy::Policy;
@@ -63,7 +63,7 @@ impl Fake {
             specs: config.rollouts,
             config_hash: config.hash,
             // Nobody is there: what is sent to it is tried again and again.
-            notifications: vec![NotifySpec::new(
+            receivers: Receivers::prepare(vec![NotifySpec::new(
                 "ops",
                 Receiver::Slack { url: Secret::new("http://127.0.0.1:9") },
             )],

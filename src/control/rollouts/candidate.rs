@@ -139,4 +139,27 @@ mod tests {
         assert_ne!(digest(3).unwrap(), abc);
         assert!(digest(4).unwrap_err().contains("model.onnx"));
     }
+
+    #[test]
+    fn what_was_read_beforehand_is_not_read_again_unless_it_is_another_version_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = |n| EngineSpec::new(folder.path().to_owned(), "m".to_owned(), n);
+        let made = |n| version("v2", BackendSpec::Onnx(engine(n)), RewriteSpec::default());
+        std::fs::create_dir_all(engine(1).path().parent().unwrap()).unwrap();
+        std::fs::write(engine(1).path(), "abc").unwrap();
+        let digests = Digests::of([made(1)]);
+        std::fs::remove_file(engine(1).path()).unwrap();
+        assert_eq!(digests.get(&made(1), None), digest_of_abc());
+        assert!(digests.get(&made(2), None).is_err(), "read now, and not there");
+        // What a caller says needs no reading.
+        assert_eq!(digests.get(&made(2), Some("x")).unwrap(), "given:x");
+        let rewrite = RewriteSpec { model: Some("o".to_owned()), ..RewriteSpec::default() };
+        let other = version("v2", BackendSpec::Onnx(engine(1)), rewrite);
+        assert!(digests.get(&other, None).is_err());
+        assert!(Digests::default().get(&made(1), None).is_err());
+    }
+
+    fn digest_of_abc() -> Result<String, String> {
+        Ok("sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad".to_owned())
+    }
 }

@@ -24,10 +24,11 @@ use super::pace::Pace;
 use super::recover;
 use super::setup::{Setup, StartError};
 use super::spec::RolloutSpec;
-use super::tell::Teller;
+use super::tell::{Apart, Teller};
 use super::tools::{Tools, now};
 use super::view::Views;
 use crate::base::{ModelName, Role};
+use crate::notify::EventKind;
 use crate::routing::spec::VersionSpec;
 
 /// Between two looks at the clock while nothing is under way.
@@ -61,7 +62,7 @@ impl Drop for Deciding {
 pub fn start(setup: Setup) -> Result<(Rollouts, Deciding), StartError> {
     let opened = recover::open(setup.store.as_deref())?;
     let reader = opened.store.reader()?;
-    let teller = Teller::start(setup.notifications, &opened.store, &setup.instance)?;
+    let teller = Teller::start(setup.receivers, &opened.store, &setup.instance)?;
     let told = teller.stats();
     let health = StoreState { health: opened.store.health(), lost: 0, refused: opened.refused.clone() };
     let health = Arc::new(ArcSwap::from_pointee(health));
@@ -91,6 +92,7 @@ pub fn start(setup: Setup) -> Result<(Rollouts, Deciding), StartError> {
         health: Arc::clone(&health),
         viewed: Instant::now(),
         tick: setup.tick,
+        degraded: false,
     };
     for kept in opened.recovered {
         if let Some(model) = recover::model(kept, &decider.specs, &decider.tools) {
@@ -121,6 +123,8 @@ struct Decider {
     health: Arc<ArcSwap<StoreState>>,
     viewed: Instant,
     tick: Duration,
+    /// Whether it was told that the store cannot be written.
+    degraded: bool,
 }
 
 impl Decider {
@@ -179,6 +183,7 @@ impl Decider {
                     model.committed(outcome, &self.tools);
                 }
             }
+            Message::Receivers(receivers) => self.tools.teller.replace(receivers),
             Message::Declared(specs, config_hash) => {
                 self.specs = specs;
                 self.config_hash = config_hash;
@@ -272,8 +277,33 @@ impl Decider {
         let ledger = &self.tools.ledger;
         let state =
             StoreState { health: ledger.health(), lost: ledger.lost(), refused: self.tools.refused.clone() };
+        self.tell_store(&state);
         self.health.store(Arc::new(state));
         self.changed.send_modify(|number| *number += 1);
         self.models.values_mut().for_each(Model::answer);
+    }
+
+    /// Says once that the store cannot be written, and once that it is written again.
+    fn tell_store(&mut self, state: &StoreState) {
+        let last = state.health.last_error.as_ref().map(ToString::to_string);
+        let wrong = state.refused.clone().or(last);
+        if wrong.is_some() == self.degraded {
+            return;
+        }
+        self.degraded = wrong.is_some();
+        let (kind, sentence) = match wrong {
+            Some(wrong) => (
+                EventKind::StoreDegraded,
+                format!("STORE: {wrong}; what is decided is kept in memory only, and no rollout is started"),
+            ),
+            None => {
+                let lost = match state.lost {
+                    0 => "nothing was lost".to_owned(),
+                    lost => format!("{lost} entries were lost"),
+                };
+                (EventKind::StoreRestored, format!("STORE: it is written again; {lost}"))
+            }
+        };
+        self.tools.teller.tell_apart(Apart { kind, at: now(), about: None, sentence });
     }
 }

@@ -14,7 +14,7 @@ use super::spec::RolloutSpec;
 use super::view::Views;
 use crate::base::Role;
 use crate::control::board::Switchboard;
-use crate::notify::NotifyStats;
+use crate::notify::{NotifyStats, Receivers};
 use crate::store::{Health, Page, Reader, StoreError};
 
 /// Asks the decider, and reads what it has left to be read. Shared by whoever serves operators.
@@ -25,7 +25,7 @@ pub struct Rollouts {
     pub(super) reader: Mutex<Reader>,
     pub(super) health: Arc<ArcSwap<StoreState>>,
     pub(super) pace: Arc<Pace>,
-    pub(super) told: Option<Arc<NotifyStats>>,
+    pub(super) told: Arc<NotifyStats>,
     pub(super) board: Arc<Switchboard>,
 }
 
@@ -75,6 +75,11 @@ impl Rollouts {
         let _ = self.messages.send(Message::Declared(specs, config_hash.to_owned()));
     }
 
+    /// Says who is told from now on.
+    pub fn tell(&self, receivers: Receivers) {
+        let _ = self.messages.send(Message::Receivers(receivers));
+    }
+
     /// How all models stand.
     pub fn views(&self) -> Arc<Views> {
         self.views.load_full()
@@ -117,9 +122,9 @@ impl Rollouts {
         &self.pace
     }
 
-    /// What was sent to those who are told, if anybody is.
-    pub fn told(&self) -> Option<&NotifyStats> {
-        self.told.as_deref()
+    /// What was sent to those who are told.
+    pub fn told(&self) -> &NotifyStats {
+        &self.told
     }
 
     /// How the store is doing.

@@ -15,7 +15,8 @@ use crate::routing::overlay::{LiveTrial, Overlay};
 use crate::routing::scores::Scores;
 use crate::routing::spec::{MirrorSpec, ModelSpec, VersionSpec};
 use crate::stats::pairs::PairTally;
-use crate::stats::trial::{Keys, Segments, Trial};
+use crate::stats::segments::Segments;
+use crate::stats::trial::{Keys, Trial};
 
 /// Users of one rollout that are remembered, where the split is sticky.
 const USERS: usize = 1 << 20;

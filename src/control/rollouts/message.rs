@@ -4,6 +4,7 @@ use super::call::{Call, Reply};
 use super::candidate::Digests;
 use super::spec::RolloutSpec;
 use crate::base::ModelName;
+use crate::notify::Receivers;
 use crate::rollout::machine::GateAnswer;
 use crate::store::StoreError;
 
@@ -17,8 +18,10 @@ pub(super) enum Message {
     Gate(ModelName, GateAnswer),
     /// The ledger has done what it was asked, or cannot.
     Committed(ModelName, Result<(), StoreError>),
-    /// The configuration is another one.
+    /// The configuration is another one: what it says of rollouts, and its hash.
     Declared(Vec<RolloutSpec>, String),
+    /// Who is told from now on.
+    Receivers(Receivers),
     /// It is over.
     Stop,
 }

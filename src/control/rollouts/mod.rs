@@ -9,6 +9,7 @@
 //! [`Rollouts`] is the handle for the operator's side: it asks, and reads views that the decider
 //! has left for it.
 
+mod abort;
 mod call;
 mod candidate;
 mod counts;
@@ -36,3 +37,6 @@ pub use handle::{Rollouts, StoreState};
 pub use pace::Pace;
 pub use setup::{Remake, Setup, StartError, TICK};
 pub use view::{ModelView, RolloutView, Views};
+
+#[cfg(test)]
+mod tests;

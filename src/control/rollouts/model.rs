@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::abort;
 use super::call::{Call, CallError, Done, Reply};
 use super::candidate::Digests;
 use super::counts::Gauge;
@@ -53,18 +54,27 @@ pub(super) struct Model {
     todo: VecDeque<Todo>,
     /// Answers that go out once the view shows what they say.
     answers: Vec<(Reply, Done)>,
-    /// Whether the ledger has been asked and has not answered.
-    writing: bool,
+    /// The effects that the ledger has been asked to keep, as long as it has not answered.
+    writing: Option<Vec<&'static str>>,
     /// Whether the last that was to be kept could be.
     written: bool,
     view: Option<(bool, Arc<ModelView>)>,
     changed: bool,
+    /// The digest of the latest candidate that was told to be refused, and when.
+    refused: Option<(String, Timestamp)>,
+}
+
+/// Writes that are made together, and the effects that they come of.
+#[derive(Default)]
+struct Batch {
+    writes: Vec<Write>,
+    of: Vec<&'static str>,
 }
 
 /// What is still to be done, in order.
 enum Todo {
     /// To be kept, all or nothing, before what follows.
-    Write(Vec<Write>),
+    Write(Batch),
     /// An effect other than writing and telling.
     Effect(Effect),
     /// Something to be told, once what is before it is kept.
@@ -110,10 +120,11 @@ impl Model {
             looked: None,
             todo: VecDeque::new(),
             answers: Vec::new(),
-            writing: false,
+            writing: None,
             written: true,
             view: None,
             changed: true,
+            refused: None,
         }
     }
 
@@ -217,7 +228,12 @@ impl Model {
                 self.todo.push_back(Todo::Answer(reply, undo.then_some(before)));
                 self.pump(tools);
             }
-            Err(error) => _ = reply.try_send(Err(error)),
+            Err(error) => {
+                if let CallError::Refused(refusal) = &error {
+                    self.tell_refused(refusal, now, tools);
+                }
+                let _ = reply.try_send(Err(error));
+            }
         }
     }
 
@@ -266,8 +282,8 @@ impl Model {
         tracing::info!(model = %name, ?weights, by = %by.name, "weights set");
         if self.state.rollout.is_some() {
             self.weights = Some(weights);
-            let writes = vec![self.kept(now)];
-            self.todo.push_back(Todo::Write(writes));
+            let batch = Batch { writes: vec![self.kept(now)], of: vec![Effect::Persist.kind()] };
+            self.todo.push_back(Todo::Write(batch));
         }
         Ok((Vec::new(), false))
     }
@@ -285,48 +301,54 @@ impl Model {
         while let Some(Effect::SetLive(live)) = effects.next_if(|e| matches!(e, Effect::SetLive(_))) {
             self.apply(&live, tools);
         }
-        let mut writes = Vec::new();
+        let mut batch = Batch::default();
         for effect in effects {
+            let kind = effect.kind();
+            let before = batch.writes.len();
             match effect {
                 Effect::Persist => {
-                    writes.push(self.kept(now));
-                    writes.extend(self.row(now));
+                    batch.writes.push(self.kept(now));
+                    batch.writes.extend(self.row(now));
                 }
-                Effect::Archive(rollout) => writes.extend(rows::row(&self.state, &rollout, now)),
+                Effect::Archive(rollout) => batch.writes.extend(rows::row(&self.state, &rollout, now)),
                 Effect::Decide(record) => {
                     tools.pace.made(record.action);
                     tracing::info!(model = %record.model, rollout = %record.rollout, action = record.action.as_str(), "{}", record.sentence);
-                    writes.extend(rows::decision(&record));
+                    batch.writes.extend(rows::decision(&record));
                 }
-                Effect::Latch(latch) => writes.push(rows::latch(self.name(), &latch)),
+                Effect::Latch(latch) => batch.writes.push(rows::latch(self.name(), &latch)),
                 Effect::Unlatch(digest) => {
-                    writes.push(Write::Unlatch { model: self.name().to_string(), digest });
+                    batch.writes.push(Write::Unlatch { model: self.name().to_string(), digest });
                 }
-                Effect::Notify(event) => self.announce(event, false, &mut writes, tools),
-                Effect::Alert(event) => self.announce(event, true, &mut writes, tools),
+                Effect::Notify(event) => self.announce(event, false, &mut batch, tools),
+                Effect::Alert(event) => self.announce(event, true, &mut batch, tools),
                 other => {
-                    self.flush(&mut writes);
+                    self.flush(&mut batch);
                     self.todo.push_back(Todo::Effect(other));
                 }
             }
+            if batch.writes.len() > before {
+                batch.of.push(kind);
+            }
         }
-        self.flush(&mut writes);
+        self.flush(&mut batch);
     }
 
-    fn flush(&mut self, writes: &mut Vec<Write>) {
-        if !writes.is_empty() {
-            self.todo.push_back(Todo::Write(std::mem::take(writes)));
+    fn flush(&mut self, batch: &mut Batch) {
+        if !batch.writes.is_empty() {
+            self.todo.push_back(Todo::Write(std::mem::take(batch)));
         }
     }
 
     /// Does what can be done: until something is to be written first.
     fn pump(&mut self, tools: &Tools) {
-        while !self.writing
+        while self.writing.is_none()
             && let Some(todo) = self.todo.pop_front()
         {
             match todo {
-                Todo::Write(writes) => {
-                    self.writing = true;
+                Todo::Write(Batch { writes, of }) => {
+                    of.iter().for_each(|kind| abort::before(kind));
+                    self.writing = Some(of);
                     let (messages, name) = (tools.messages.clone(), self.name().clone());
                     // A rollout that cannot be written when it begins does not begin.
                     let keep = !self.todo.iter().any(|todo| matches!(todo, Todo::Answer(_, Some(_))));
@@ -335,7 +357,14 @@ impl Model {
                     });
                 }
                 Todo::Effect(Effect::SetLive(live)) => self.apply(&live, tools),
-                Todo::Effect(Effect::RunGate(run)) => self.ask(&run, tools),
+                Todo::Effect(effect @ Effect::RunGate(_)) => {
+                    let kind = effect.kind();
+                    abort::before(kind);
+                    if let Effect::RunGate(run) = effect {
+                        self.ask(&run, tools);
+                    }
+                    abort::after(kind);
+                }
                 Todo::Effect(_) => {}
                 Todo::Tell(telling) => self.tell(*telling, tools),
                 Todo::Answer(reply, _) => self.reply(reply, tools),
@@ -345,7 +374,8 @@ impl Model {
 
     /// The ledger has done what it was asked, or cannot.
     pub(super) fn committed(&mut self, outcome: Result<(), StoreError>, tools: &Tools) {
-        self.writing = false;
+        let kept = self.writing.take().unwrap_or_default();
+        kept.iter().for_each(|kind| abort::after(kind));
         self.written = outcome.is_ok();
         if let Err(error) = &outcome {
             self.unwritten(error, tools);
@@ -394,6 +424,7 @@ impl Model {
             return;
         }
         self.live = live.trial;
+        abort::before("setLive");
         let Some(declared) = tools.board.declared(self.name().as_str()) else { return };
         let table = tools.board.table();
         let served = |name: &VersionName| {
@@ -408,6 +439,7 @@ impl Model {
             self.gauges.drain(..old);
         }
         self.put(overlay, tools);
+        abort::after("setLive");
         if let Some(looked) = self.looked {
             tools.pace.decided(looked);
         }
@@ -438,7 +470,7 @@ impl Model {
     pub(super) fn view(&mut self, now: Timestamp, tools: &Tools) -> Option<Arc<ModelView>> {
         self.state.rollout.as_ref()?;
         // What is shown can also be looked up: an end is not seen before its record is there.
-        if let Some((_, view)) = self.view.as_ref().filter(|_| self.writing) {
+        if let Some((_, view)) = self.view.as_ref().filter(|_| self.writing.is_some()) {
             return Some(Arc::clone(view));
         }
         let under_way = self.is_under_way();

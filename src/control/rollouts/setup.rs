@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::spec::RolloutSpec;
 use crate::base::ModelName;
 use crate::control::board::Switchboard;
-use crate::notify::NotifySpec;
+use crate::notify::Receivers;
 use crate::routing::spec::VersionSpec;
 use crate::store::StoreError;
 
@@ -27,7 +27,7 @@ pub struct Setup {
     /// Hash of the configuration.
     pub config_hash: String,
     /// Who is told what happens.
-    pub notifications: Vec<NotifySpec>,
+    pub receivers: Receivers,
     /// What this process is called in notifications.
     pub instance: String,
     /// Makes a version again of how it was written in the call that brought it.
@@ -42,12 +42,9 @@ pub struct Setup {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The system gives no thread.
-    #[error("the deciding thread cannot be started: {0}")]
+    #[error("no thread for rollouts: {0}")]
     Thread(#[from] std::io::Error),
     /// Not even a store in memory can be had.
     #[error("no store can be had: {0}")]
     Store(#[from] StoreError),
-    /// Notifications can't be sent as configured.
-    #[error("notifications: {0}")]
-    Notify(String),
 }

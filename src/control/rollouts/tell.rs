@@ -6,67 +6,115 @@ use serde_json::json;
 
 use super::setup::StartError;
 use crate::notify::{
-    Delivery, Event, EventKind, MemorySpool, Notifier, NotifySpec, NotifyStats, Options, Severity, Spool,
-    SpoolError,
+    Delivery, Event, EventKind, MemorySpool, Notifier, NotifyStats, Options, Receivers, Severity, Signal,
+    Spool, SpoolError,
 };
 use crate::rollout::effect;
 use crate::rollout::evidence::Evidence;
 use crate::rollout::state::ModelState;
+use crate::rollout::time::Timestamp;
 use crate::store::{Notice, Outbox, Put, Store, Write};
+
+/// Something that happened beside any decision.
+pub(super) struct Apart {
+    pub(super) kind: EventKind,
+    pub(super) at: Timestamp,
+    /// What it is about; the process, if nothing.
+    pub(super) about: Option<About>,
+    pub(super) sentence: String,
+}
+
+/// What something is about that happened beside any decision.
+#[derive(Default)]
+pub(super) struct About {
+    pub(super) model: Option<String>,
+    pub(super) rollout: Option<String>,
+    pub(super) from: Option<String>,
+    pub(super) to: Option<String>,
+}
 
 /// News that may wait where there is no file to keep them in.
 const WAITING: (usize, usize) = (1_000, 8 * 1024 * 1024);
 
 /// Tells others.
 pub(super) struct Teller {
-    notifier: Option<Notifier>,
+    notifier: Notifier,
     /// Whether what waits is kept in a file.
     durable: bool,
     instance: String,
 }
 
 impl Teller {
-    /// Starts to tell `specs`. What waits is kept in `store` where that is a file.
-    pub(super) fn start(specs: Vec<NotifySpec>, store: &Store, instance: &str) -> Result<Self, StartError> {
+    /// Starts to tell `receivers`. What waits is kept in `store` where that is a file.
+    pub(super) fn start(receivers: Receivers, store: &Store, instance: &str) -> Result<Self, StartError> {
         let (durable, instance) = (store.is_durable(), instance.to_owned());
-        if specs.is_empty() {
-            return Ok(Self { notifier: None, durable, instance });
-        }
         let spool: Box<dyn Spool> = match durable {
             true => Box::new(Kept { outbox: store.outbox()?, beside: beside() }),
             false => Box::new(beside()),
         };
         let options = Options { seed: fastrand::u64(..), ..Options::default() };
-        let notifier =
-            Notifier::start(specs, spool, options).map_err(|error| StartError::Notify(error.to_string()))?;
-        Ok(Self { notifier: Some(notifier), durable, instance })
+        Ok(Self { notifier: Notifier::start(receivers, spool, options)?, durable, instance })
     }
 
-    /// What was sent, where anybody is told.
-    pub(super) fn stats(&self) -> Option<Arc<NotifyStats>> {
-        self.notifier.as_ref().map(|notifier| Arc::clone(notifier.stats()))
+    /// From now on these are told.
+    pub(super) fn replace(&mut self, receivers: Receivers) {
+        self.notifier.replace(receivers);
+    }
+
+    /// What was sent.
+    pub(super) fn stats(&self) -> Arc<NotifyStats> {
+        Arc::clone(self.notifier.stats())
     }
 
     /// What keeps `news` in the store for each who wants it, to be written with what it tells of.
     /// Nothing where the store is in memory.
     pub(super) fn notices(&self, news: &Event) -> Vec<Write> {
-        let Some(notifier) = self.notifier.as_ref().filter(|_| self.durable) else { return Vec::new() };
+        if !self.durable {
+            return Vec::new();
+        }
         // An event is plain data, which always has a JSON form.
         let json = serde_json::to_string(news).unwrap_or_default();
         let notice = |sink| Write::Notice(notice(&Delivery::new(sink, news, json.clone())));
-        notifier.wanted_by(news).map(notice).collect()
+        self.notifier.wanted_by(news).map(notice).collect()
     }
 
     /// Tells `news`; `written` says that its notices are kept.
     pub(super) fn tell(&self, news: Event, written: bool) {
-        let Some(notifier) = &self.notifier else { return };
         if written && self.durable {
-            return notifier.wake();
+            return self.notifier.wake();
         }
         let model = news.model.clone();
-        if notifier.notify(news).is_err() {
+        if self.notifier.notify(news).is_err() {
             tracing::error!(?model, "a notification is lost: too many wait");
         }
+    }
+
+    /// Tells of something that no decision belongs to. It is kept by who delivers it.
+    pub(super) fn tell_apart(&self, apart: Apart) {
+        let Apart { kind, at, about, sentence } = apart;
+        match kind.signal() {
+            Signal::Firing => tracing::error!(event = kind.as_str(), "{sentence}"),
+            Signal::News => tracing::warn!(event = kind.as_str(), "{sentence}"),
+            Signal::Resolved => tracing::info!(event = kind.as_str(), "{sentence}"),
+        }
+        let about = about.unwrap_or_default();
+        let model = about.model.clone().unwrap_or_else(|| self.instance.clone());
+        let news = Event {
+            id: format!("{model}/{}/{}", kind.as_str(), at.0),
+            kind,
+            at_ms: at.0,
+            instance: self.instance.clone(),
+            model: about.model,
+            rollout: about.rollout,
+            from: about.from,
+            to: about.to,
+            verdict: None,
+            sentence,
+            evidence: serde_json::Value::Null,
+            severity: severity(kind),
+            link: None,
+        };
+        self.tell(news.bounded(), false);
     }
 
     /// What has happened, as receivers get it.
@@ -136,6 +184,7 @@ fn kind(event: &effect::Event, state: &ModelState) -> EventKind {
         effect::EventKind::Incident => EventKind::Held,
         effect::EventKind::BrokenRandomisation => EventKind::SampleRatioBroken,
         effect::EventKind::Drift => EventKind::DriftDetected,
+        effect::EventKind::DriftEnded => EventKind::DriftEnded,
         effect::EventKind::Cleared => EventKind::LatchCleared,
     }
 }
@@ -145,9 +194,11 @@ fn severity(kind: EventKind) -> Severity {
         EventKind::RolledBack | EventKind::Held | EventKind::SampleRatioBroken | EventKind::StoreDegraded => {
             Severity::Critical
         }
-        EventKind::Inconclusive | EventKind::GateFailed | EventKind::Aborted | EventKind::DriftDetected => {
-            Severity::Warning
-        }
+        EventKind::Inconclusive
+        | EventKind::GateFailed
+        | EventKind::Aborted
+        | EventKind::CandidateRefused
+        | EventKind::DriftDetected => Severity::Warning,
         _ => Severity::Info,
     }
 }
@@ -186,9 +237,9 @@ impl Spool for Kept {
         }
     }
 
-    fn due(&mut self, sink: &str) -> Result<Option<Delivery>, SpoolError> {
-        let oldest = self.outbox.oldest(sink).map_err(|error| SpoolError(error.to_string()))?;
-        let Some(notice) = oldest else { return self.beside.due(sink) };
+    fn due(&mut self, sink: &str, over: &[String]) -> Result<Option<Delivery>, SpoolError> {
+        let oldest = self.outbox.oldest(sink, over).map_err(|error| SpoolError(error.to_string()))?;
+        let Some(notice) = oldest else { return self.beside.due(sink, over) };
         Ok(Some(Delivery {
             id: notice.id,
             sink: notice.sink,
@@ -209,5 +260,11 @@ impl Spool for Kept {
     fn failed(&mut self, id: &str, next_ms: u64) -> Result<(), SpoolError> {
         self.beside.failed(id, next_ms)?;
         self.outbox.postpone(id, next_ms).map_err(|error| SpoolError(error.to_string()))
+    }
+
+    fn keep_only(&mut self, sinks: &[&str]) -> Result<usize, SpoolError> {
+        let beside = self.beside.keep_only(sinks)?;
+        let kept = self.outbox.keep_only(sinks).map_err(|error| SpoolError(error.to_string()))?;
+        Ok(beside.saturating_add(kept))
     }
 }

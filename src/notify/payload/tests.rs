@@ -208,6 +208,49 @@ fn alertmanager_gets_one_alert_firing_and_the_other_severity_over() {
 }
 
 #[test]
+fn what_ends_closes_what_it_began_at_every_receiver() {
+    let pairs = [
+        (EventKind::RolledBack, EventKind::LatchCleared),
+        (EventKind::DriftDetected, EventKind::DriftEnded),
+        (EventKind::StoreDegraded, EventKind::StoreRestored),
+    ];
+    for (began, ended) in pairs {
+        let began = Event { severity: Severity::Warning, ..event(began) };
+        let ended = Event { severity: Severity::Info, ..event(ended) };
+        let told = |index| (sent(index, &began), sent(index, &ended));
+        let (_, (request, body)) = told(0);
+        assert_eq!(field(&request, "x-switchback-event"), Some(ended.kind.as_str()));
+        assert_eq!(body["kind"], ended.kind.as_str());
+        let (_, (_, slack)) = told(1);
+        assert!(slack["blocks"][0]["text"]["text"].as_str().unwrap().starts_with(":white_check_mark:"));
+        let ((_, trigger), (_, resolve)) = told(2);
+        assert_eq!(
+            (&trigger["event_action"], &resolve["event_action"]),
+            (&json!("trigger"), &json!("resolve"))
+        );
+        assert_eq!(trigger["dedup_key"], resolve["dedup_key"]);
+        let ((_, create), (close, _)) = told(3);
+        let alias = encode(create["alias"].as_str().unwrap());
+        assert!(close.url.contains(&format!("/v2/alerts/{alias}/close")), "{}", close.url);
+        let ((_, fires), (_, over)) = told(4);
+        for (fired, over) in fires.as_array().unwrap().iter().zip(over.as_array().unwrap()) {
+            assert_eq!((&fired["labels"], &over["startsAt"]), (&over["labels"], &over["endsAt"]));
+        }
+        assert_ne!(fires[0]["startsAt"], fires[0]["endsAt"], "the warning fires");
+        let wants = |index, event: &Event| {
+            NotifySpec::new("ops", every_receiver("http://x").swap_remove(index)).wants(event)
+        };
+        assert!((0..5).all(|index| wants(index, &began) && wants(index, &ended)), "{:?}", ended.kind);
+    }
+    let refused = Event { severity: Severity::Warning, ..event(EventKind::CandidateRefused) };
+    let wants: Vec<bool> = every_receiver("http://x")
+        .into_iter()
+        .map(|receiver| NotifySpec::new("ops", receiver).wants(&refused))
+        .collect();
+    assert_eq!(wants, [true, true, false, false, false, false], "it is news, and nobody's alarm");
+}
+
+#[test]
 fn github_gets_a_dispatch_of_ten_fields() {
     let (request, body) = sent(5, &event(EventKind::DriftDetected));
     assert_eq!(request.url, "https://receiver.example/repos/acme/models/dispatches");

@@ -103,9 +103,15 @@ impl Turn<'_> {
         self.push(Effect::Alert(event));
     }
 
+    /// Tells each level of drift once, and its end once no feature of any check is beyond a level any
+    /// more. A level that is left for a lower one is not told: it may come back.
     fn tell_drift(&mut self) {
+        let mut is_less = false;
         for (place, level, feature) in self.rollout.analyzer.drift() {
             let told = self.rollout.told.drift.entry(place).or_default();
+            if level == DriftLevel::None {
+                is_less |= std::mem::take(told) > level;
+            }
             if level <= *told {
                 continue;
             }
@@ -122,6 +128,13 @@ impl Turn<'_> {
             );
             let event = self.event(EventKind::Drift, None, &sentence);
             self.push(Effect::Alert(event));
+        }
+        if is_less && self.rollout.told.drift.values().all(|told| *told == DriftLevel::None) {
+            self.tell(
+                EventKind::DriftEnded,
+                None,
+                "DRIFT ENDED: no feature is certainly beyond the level `warn` any more",
+            );
         }
     }
 }

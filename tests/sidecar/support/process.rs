@@ -38,13 +38,21 @@ impl Sidecar {
         Self::spawn(tempfile::tempdir().unwrap(), options, config)
     }
 
+    /// The same, with these variables in its environment.
+    pub fn start_with_environment(variables: &[(&str, &str)], config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("switchback.yaml");
+        std::fs::write(&path, complete(config, folder.path())).unwrap();
+        Self::launch(folder, &["--log", "debug"], variables)
+    }
+
     fn spawn(folder: tempfile::TempDir, options: &[&str], config: &str) -> Self {
         let path = folder.path().join("switchback.yaml");
         std::fs::write(&path, complete(config, folder.path())).unwrap();
-        Self::launch(folder, options)
+        Self::launch(folder, options, &[])
     }
 
-    fn launch(folder: tempfile::TempDir, options: &[&str]) -> Self {
+    fn launch(folder: tempfile::TempDir, options: &[&str], variables: &[(&str, &str)]) -> Self {
         let path = folder.path().join("switchback.yaml");
         let mut child = Command::new(env!("CARGO_BIN_EXE_switchback"))
             .arg("serve")
@@ -52,6 +60,7 @@ impl Sidecar {
             .arg("--config")
             .arg(&path)
             .envs(onnx_library().map(|library| ("ORT_DYLIB_PATH", library)))
+            .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -82,11 +91,25 @@ impl Sidecar {
     }
 
     /// Kills the process as `kill -9` does, and starts another one in the same folder. Ports differ.
-    pub fn killed_and_started(mut self) -> Self {
+    pub fn killed_and_started(self) -> Self {
+        Self::started_again(self.killed())
+    }
+
+    /// Kills the process as `kill -9` does. What is left is its folder.
+    pub fn killed(mut self) -> tempfile::TempDir {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        let folder = self.folder.take().unwrap();
-        Self::launch(folder, &["--log", "debug"])
+        self.folder.take().unwrap()
+    }
+
+    /// Starts a process in the folder that another one has left.
+    pub fn started_again(folder: tempfile::TempDir) -> Self {
+        Self::launch(folder, &["--log", "debug"], &[])
+    }
+
+    /// Whether the process has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Address of the listener `main`.

@@ -49,7 +49,14 @@ impl Upstream {
 
     /// The same at an address.
     pub fn start_on(address: &str, answer: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
+        Self::start_at(TcpListener::bind(address).unwrap(), answer)
+    }
+
+    /// The same on a socket that listens already.
+    pub fn start_at(
+        listener: TcpListener,
+        answer: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static,
+    ) -> Self {
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -170,5 +177,11 @@ impl Refusing {
     /// The address as a URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.address())
+    }
+
+    /// Refuses nobody any more. The port was held all the time, so that nobody else has taken it.
+    pub fn listen(self) -> TcpListener {
+        self.0.listen(128).unwrap();
+        self.0.into()
     }
 }

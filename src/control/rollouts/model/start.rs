@@ -11,7 +11,7 @@ use super::super::tools::Tools;
 use super::Model;
 use crate::base::{ModelName, Role, VersionName};
 use crate::rollout::effect::Effect;
-use crate::rollout::machine::{Input, Start};
+use crate::rollout::machine::{Input, Refusal, Start};
 use crate::rollout::time::Timestamp;
 use crate::rollout::version::{Actor, VersionRef};
 use crate::routing::spec::{ModelSpec, VersionSpec};
@@ -119,6 +119,15 @@ impl Model {
             }
         };
         self.first_stable(&declared, digests);
+        if let Some(latch) = self.state.latches.get(&digest) {
+            // The configuration that brought it says nothing new while it stands as it was.
+            let before = self.state.rollout.as_ref().map(|rollout| rollout.config_hash.as_str());
+            if before != Some(config_hash) {
+                let (version, reason) = (latch.version.clone(), latch.reason.clone());
+                self.tell_refused(&Refusal::Latched { version, digest, reason }, now, tools);
+            }
+            return;
+        }
         if self.state.stable.digest == digest || self.state.attempts.contains_key(&digest) {
             return;
         }

@@ -5,8 +5,8 @@ use crate::rollout::checks::Withheld;
 use crate::rollout::effect::EventKind;
 use crate::rollout::machine::What;
 use crate::rollout::policy::{
-    Divergence, ErrorRate, Latency, LatencyBound, Limit, Metric, OnInconclusive, Rule, Segments, Signal,
-    Step, Threshold,
+    CheckSpec, Divergence, Drift, ErrorRate, Latency, LatencyBound, Limit, Metric, OnInconclusive, Profile,
+    Rule, Segments, Signal, Step, Threshold,
 };
 use crate::rollout::record::{Action, Mismatch, verify};
 use crate::rollout::state::{PauseReason, Pausing, Phase};
@@ -225,6 +225,32 @@ fn a_shared_incident_holds_and_is_told_once() {
     world.nature.errors = Arms::new(0.01, 0.01);
     world.ticks(3_000, Millis::seconds(1), 100);
     assert_ne!(world.phase(), &Phase::RolledBack, "the incident's evidence strikes afterwards");
+}
+
+#[test]
+fn drift_is_told_when_it_begins_and_when_no_feature_is_beyond_a_level_any_more() {
+    let profile = |feature: &str| Profile { feature: feature.to_owned(), shares: vec![0.5, 0.5] };
+    let drift = |feature| Drift { profiles: vec![profile(feature)], warn: 0.1, alert: 5.0 };
+    let mut policy = errors_only(ErrorRate::default());
+    for feature in ["age", "income"] {
+        policy.analysis.checks.push(CheckSpec::new(feature, 0.0, Rule::Drift(drift(feature))));
+    }
+    let mut world = World::running(21, policy);
+    let mut seen = |age: [u64; 2], income: [u64; 2]| {
+        let counts = world.counts.trials.last_mut().unwrap();
+        counts.inputs.insert("age".to_owned(), age.to_vec());
+        counts.inputs.insert("income".to_owned(), income.to_vec());
+        world.tick(Millis::seconds(1), 10);
+        let ends = world.events.iter().filter(|event| event.kind == EventKind::DriftEnded).count();
+        (world.alerts.len(), ends)
+    };
+    assert_eq!(seen([600, 0], [600, 0]), (2, 0));
+    assert_eq!(seen([700, 0], [700, 0]), (2, 0), "told once");
+    assert_eq!(seen([90_000, 90_000], [800, 0]), (2, 0), "one of two is not enough");
+    assert_eq!(seen([90_000, 90_000], [90_000, 90_000]), (2, 1));
+    assert_eq!(seen([95_000, 95_000], [120_000, 120_000]), (2, 1), "told once");
+    assert_eq!(seen([95_000, 95_000], [900_000, 120_000]), (3, 1), "and again when it comes back");
+    assert!(world.events.last().unwrap().sentence.starts_with("DRIFT ENDED"));
 }
 
 #[test]
