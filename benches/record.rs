@@ -25,6 +25,8 @@ fn observation() -> Observation {
         grpc: None,
         latency_ns: fastrand::u64(100_000..50_000_000),
         first_byte_ns: Some(fastrand::u64(100_000..50_000_000)),
+        streamed: false,
+        first_token_ns: None,
         overhead_ns: fastrand::u64(1_000..100_000),
         request_bytes: 312,
         response_bytes: 148,

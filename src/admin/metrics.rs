@@ -54,6 +54,20 @@ fn versions(page: &mut Document, merged: &Merged) {
         let mut family = page.family(metric);
         each_version(merged, |labels, shard| family.histogram(&labels, &snapshot(shard)));
     }
+    let tokens: [(&Metric, Get<VersionShard, Snapshot>); 2] = [
+        (&catalog::TIME_TO_FIRST_TOKEN, |s| s.first_token.snapshot()),
+        (&catalog::INTER_TOKEN, |s| s.gap.snapshot()),
+    ];
+    for (metric, snapshot) in tokens {
+        let mut family = page.family(metric);
+        each_version(merged, |labels, shard| {
+            // A model that streams nothing should not fill the page with zeros.
+            let snapshot = snapshot(shard);
+            if snapshot.count() > 0 {
+                family.histogram(&labels, &snapshot);
+            }
+        });
+    }
     let mut in_flight = page.family(&catalog::REQUESTS_IN_FLIGHT);
     each_version(merged, |labels, shard| in_flight.sample(&labels, shard.in_flight.get()));
     let counters: [(&Metric, Cell<VersionShard>); 4] = [

@@ -39,6 +39,37 @@ impl<V: JsonSchema, S: JsonSchema> JsonSchema for Short<V, S> {
     }
 }
 
+/// One section, or a list of several.
+#[derive(Debug, Clone)]
+pub(super) enum Several<S, L> {
+    /// The only one.
+    One(S),
+    /// A list.
+    List(L),
+}
+
+impl<S: Read, L: Read> Read for Several<S, L> {
+    fn read(node: &Node, at: &At, report: &mut Report) -> Option<Self> {
+        match &node.kind {
+            Kind::List(_) => L::read(node, at, report).map(Self::List),
+            Kind::Null | Kind::Scalar { .. } | Kind::Map(_) => S::read(node, at, report).map(Self::One),
+        }
+    }
+}
+
+impl<S: JsonSchema, L: JsonSchema> JsonSchema for Several<S, L> {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        format!("{}_or_{}", S::schema_name(), L::schema_name()).into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let (one, list) = (generator.subschema_for::<S>(), generator.subschema_for::<L>());
+        json_schema!({ "anyOf": [one, list] })
+    }
+}
+
 /// A value, or `none` where leaving the key out would mean a default.
 #[derive(Debug, Clone)]
 pub(super) struct OrNone<T>(pub Option<T>);

@@ -4,7 +4,7 @@
 //! and says whether the pair diverges, why, in which output and how much. [`Comparator`] tells
 //! what each comparator does and what is chosen when nobody says. Beside it: [`pairs`] keeps some
 //! diverged pairs for people, [`score`] reads the one number of an answer whose distribution is
-//! watched, [`segment`] the value by which requests are told apart. Pure: no clock, no I/O. Absent:
+//! watched, [`segment`] the values by which requests are told apart. Pure: no clock, no I/O. Absent:
 //! the noise floor and the verdict, which the decider makes of counts of comparisons.
 
 mod apply;

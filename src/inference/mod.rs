@@ -6,6 +6,7 @@
 //! - [`protobuf`] finds and writes string fields of protobuf messages.
 //! - [`mod@pointer`] reads one value at an RFC 6901 pointer.
 //! - [`peek`] reads a request body ahead just as far as routing needs it.
+//! - [`stream_watch`] tells tokens and the end of an answer while it streams by.
 //! - [`tensor`] is what models take and give; [`v2_json`], [`v2_grpc`] and [`v1`] are its forms in the
 //!   protocols, [`raw`] and [`json_data`] those of its values.
 //! - [`grpc_services`] has the messages of the services about the server: health and reflection.
@@ -21,6 +22,7 @@ pub mod pointer;
 pub mod protobuf;
 mod protobuf_fields;
 pub mod raw;
+pub mod stream_watch;
 pub mod tensor;
 pub mod v1;
 pub mod v2_grpc;

@@ -11,6 +11,7 @@ use super::pair::Pairing;
 use super::taken::Asked;
 use crate::routing::local::{LocalMirror, LocalModel, LocalVersion};
 use crate::stats::DropReason;
+use crate::stats::segments::Memberships;
 
 /// The copies one request was granted; nearly always none or one.
 pub type Grants = SmallVec<[Grant; 1]>;
@@ -84,12 +85,12 @@ impl Grant {
         model: &Rc<LocalModel>,
         head: &request::Parts,
         queue: &Queue,
-        segment: Option<usize>,
+        segments: Memberships,
     ) -> Option<Rc<Pairing>> {
         self.mirror.spec.compare.as_ref()?;
         let control = self.control.is_some();
         let (model, mirror, queue) = (model.clone(), self.mirror.clone(), queue.clone());
-        let pairing = Pairing::new(model, mirror, control, queue, Asked::of(head), segment);
+        let pairing = Pairing::new(model, mirror, control, queue, Asked::of(head), segments);
         self.pairing = Some(pairing.clone());
         Some(pairing)
     }

@@ -23,6 +23,7 @@ use crate::inference::{content, path};
 use crate::routing::inputs::Inputs;
 use crate::routing::scores::Scores;
 use crate::stats::pairs::PairTally;
+use crate::stats::segments::Memberships;
 use crate::stats::trial::Arm;
 
 /// Pairs that may wait.
@@ -52,8 +53,8 @@ pub struct PairJob {
     pub control: bool,
     /// When the request came.
     pub at: SystemTime,
-    /// Number of the request's segment, where a rollout tells them apart.
-    pub segment: Option<usize>,
+    /// The request's segments, where a rollout tells them apart.
+    pub segments: Memberships,
     /// Where the request's inputs are counted, if a rollout watches them.
     pub inputs: Option<Arc<Inputs>>,
     /// How to compare.
@@ -234,7 +235,7 @@ fn compare(pair: &PairJob, books: &Books) {
         Err(_) => pair.tallies().for_each(|tally| tally.record_not_comparable(pair.control)),
         Ok(comparison) => {
             let reason = comparison.reason.map(divergence::Reason::index);
-            pair.tallies().for_each(|tally| tally.record(pair.control, pair.segment, reason));
+            pair.tallies().for_each(|tally| tally.record(pair.control, pair.segments, reason));
             if comparison.diverged {
                 keep(pair, [&primary.content, &answer.content], &comparison, books);
             }

@@ -16,6 +16,7 @@ use super::compare::{Job, PairJob, Queue};
 use super::taken::{Answered, Asked, Form};
 use crate::routing::local::{LocalMirror, LocalModel};
 use crate::stats::pairs::PairDrop;
+use crate::stats::segments::Memberships;
 use crate::wire::body::{Capture, Captured, Sink as _};
 
 /// Most chunks of one stream whose time is kept.
@@ -37,7 +38,7 @@ pub struct Pairing {
     queue: Queue,
     control: bool,
     at: SystemTime,
-    segment: Option<usize>,
+    segments: Memberships,
     halves: RefCell<Halves>,
     /// Charged to the mirror's budget.
     retained: Cell<usize>,
@@ -53,14 +54,14 @@ struct Halves {
 
 impl Pairing {
     /// A pair for a copy through `mirror`; `control` says that the copy goes back to stable.
-    /// `segment` is the number of the request's segment in the trial that the mirror belongs to.
+    /// `segments` are those of the request in the trial that the mirror belongs to.
     pub fn new(
         model: Rc<LocalModel>,
         mirror: Rc<LocalMirror>,
         control: bool,
         queue: Queue,
         asked: Asked,
-        segment: Option<usize>,
+        segments: Memberships,
     ) -> Rc<Self> {
         if let Some(trial) = &mirror.trial {
             trial.shard.sample(control);
@@ -71,7 +72,7 @@ impl Pairing {
             queue,
             control,
             at: SystemTime::now(),
-            segment,
+            segments,
             halves: RefCell::new(Halves { asked: Some(asked), primary: None, shadow: None }),
             retained: Cell::new(0),
             why: Cell::new(Some(PairDrop::Copy)),
@@ -173,7 +174,7 @@ impl Pairing {
             shadow: self.mirror.spec.to.clone(),
             control: self.control,
             at: self.at,
-            segment: self.segment,
+            segments: self.segments,
             inputs: self.mirror.trial.as_ref().and_then(|trial| trial.live.inputs.clone()),
             compare,
             tallies: [

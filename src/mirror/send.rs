@@ -15,6 +15,7 @@ use crate::base::{Fault, FaultKind};
 use crate::routing::body::bare;
 use crate::routing::call;
 use crate::routing::local::{LocalVersion, MirrorLoad};
+use crate::routing::streamed::Streamed;
 use crate::stats::{DropReason, Observation, Outcome};
 use crate::wire::body::{Captured, Source};
 use crate::wire::grpc;
@@ -185,6 +186,7 @@ struct Answer {
     target: Rc<LocalVersion>,
     started: Instant,
     first_byte: Option<u64>,
+    stream: Option<Box<Streamed>>,
     request_bytes: u64,
     response_bytes: u64,
     status: u16,
@@ -199,6 +201,7 @@ impl Answer {
             target,
             started: Instant::now(),
             first_byte: None,
+            stream: None,
             request_bytes: u64::try_from(request_bytes).unwrap_or(u64::MAX),
             response_bytes: 0,
             status: 0,
@@ -211,12 +214,18 @@ impl Answer {
         self.first_byte = Some(nanos(self.started));
         self.status = response.status().as_u16();
         self.grpc = grpc::status(response.headers());
+        self.stream = Streamed::of(response.headers(), self.started);
     }
 
     /// Takes note of a frame; says how many bytes it has.
     fn frame(&mut self, frame: &http_body::Frame<bytes::Bytes>) -> u64 {
         let bytes = frame.data_ref().map_or(0, |data| u64::try_from(data.len()).unwrap_or(u64::MAX));
         self.response_bytes = self.response_bytes.saturating_add(bytes);
+        if let (Some(stream), Some(data)) = (&mut self.stream, frame.data_ref())
+            && let Some(gap) = stream.data(data)
+        {
+            self.target.shard.gap.record(gap);
+        }
         if let Some(trailers) = frame.trailers_ref() {
             self.grpc = grpc::status(trailers).or(self.grpc);
         }
@@ -234,6 +243,8 @@ impl Answer {
             grpc,
             latency_ns: nanos(self.started),
             first_byte_ns: self.first_byte,
+            streamed: self.stream.is_some(),
+            first_token_ns: self.stream.as_ref().and_then(|stream| stream.first_token()),
             overhead_ns: 0,
             request_bytes: self.request_bytes,
             response_bytes: self.response_bytes,

@@ -10,5 +10,6 @@ pub mod reply;
 pub mod request;
 mod route;
 mod seat;
+mod segments;
 mod upgrade;
 pub mod worker;

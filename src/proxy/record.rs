@@ -20,6 +20,7 @@ use crate::mirror::send::Cut;
 use crate::routing::call::Called;
 use crate::routing::local::LocalVersion;
 use crate::routing::origin::Failed;
+use crate::routing::streamed::Streamed;
 use crate::stats::{Observation, Outcome};
 use crate::telemetry::access_log::Entry;
 use crate::wire::body::{Meter, Watch};
@@ -44,6 +45,8 @@ pub(super) struct Recorder {
     /// Pairs that this answer is the primary half of, and their legs once its head has come.
     pairings: SmallVec<[Rc<Pairing>; 1]>,
     legs: SmallVec<[Leg; 1]>,
+    /// Of an answer that is a stream of events: when its tokens come.
+    stream: Option<Box<Streamed>>,
     /// Its part in a rollout.
     seat: Option<Box<Seat>>,
     /// The access log line, where this request was sampled for one.
@@ -83,6 +86,7 @@ impl Recorder {
             cut: None,
             pairings: SmallVec::new(),
             legs: SmallVec::new(),
+            stream: None,
             seat: None,
             line: None,
         }
@@ -127,6 +131,7 @@ impl Recorder {
         if let Some(seat) = &mut self.seat {
             seat.head(head);
         }
+        self.stream = Streamed::of(&head.headers, self.arrived);
         let (status, grpc, arrived) = (self.status, self.grpc, self.arrived);
         for pairing in self.pairings.drain(..) {
             self.legs.push(pairing.leg(Side::Primary, status, grpc, &head.headers, arrived));
@@ -157,6 +162,12 @@ impl Recorder {
         }
     }
 
+    /// The whole answer has passed.
+    fn complete(&mut self) {
+        self.end = End::Whole;
+        self.legs.iter_mut().for_each(|leg| leg.end(self.grpc));
+    }
+
     fn observation(&self) -> Observation {
         let fault = match self.end {
             End::Fault(kind) => Some(kind),
@@ -173,6 +184,8 @@ impl Recorder {
             grpc: self.grpc,
             latency_ns: nanos(self.arrived.elapsed()),
             first_byte_ns: self.first_byte,
+            streamed: self.stream.is_some(),
+            first_token_ns: self.stream.as_ref().and_then(|stream| stream.first_token()),
             overhead_ns: nanos(self.own_time),
             request_bytes: self.received.bytes(),
             response_bytes: self.response_bytes,
@@ -186,6 +199,12 @@ impl Watch for Recorder {
             self.first_byte = Some(nanos(self.arrived.elapsed()));
         }
         self.response_bytes += u64::try_from(chunk.len()).unwrap_or(0);
+        if let Some(gap) = self.stream.as_mut().and_then(|stream| stream.data(chunk)) {
+            self.version.shard.gap.record(gap);
+            if let Some(seat) = &self.seat {
+                seat.gap(gap);
+            }
+        }
         self.legs.iter_mut().for_each(|leg| leg.data(chunk));
         if let Some(seat) = &mut self.seat {
             seat.data(chunk);
@@ -196,8 +215,7 @@ impl Watch for Recorder {
         if let (true, Some(trailers)) = (self.is_grpc, trailers) {
             self.grpc = grpc::status(trailers).or(self.grpc);
         }
-        self.end = End::Whole;
-        self.legs.iter_mut().for_each(|leg| leg.end(self.grpc));
+        self.complete();
     }
 
     fn fault(&mut self, fault: &Fault) {
@@ -209,8 +227,11 @@ impl Drop for Recorder {
     fn drop(&mut self) {
         self.version.shard.in_flight.add(-1);
         self.worker.live.set(self.worker.live.get().saturating_sub(1));
-        if let (End::Cancelled, Some(cut)) = (self.end, &self.cut) {
-            cut.cut();
+        match (self.end, &self.stream, &self.cut) {
+            // Clients of the OpenAI API close at `[DONE]`, before the body's own end: they have it all.
+            (End::Cancelled, Some(stream), _) if stream.is_done() => self.complete(),
+            (End::Cancelled, _, Some(cut)) => cut.cut(),
+            _ => {}
         }
         let observation = self.observation();
         self.version.shard.finish(&observation);

@@ -27,7 +27,7 @@ use super::record::Recorder;
 use super::reply::{self, Reply};
 use super::seat::Seat;
 use super::worker::Worker;
-use super::{access, local_answers, route, seat, upgrade};
+use super::{access, local_answers, route, segments, upgrade};
 use crate::base::{Fault, FaultKind};
 use crate::mirror::budget::{self, Grants};
 use crate::mirror::keep::Keeper;
@@ -38,6 +38,7 @@ use crate::routing::call::{self, Called};
 use crate::routing::local::{LocalModel, LocalVersion};
 use crate::routing::origin::Failed;
 use crate::stats::pairs::PairDrop;
+use crate::stats::segments::Memberships;
 use crate::wire::body::{IdleTimeout, Inbound, Limit, Meter, Side, Sink, Source, Tee};
 use crate::wire::forward::{self, Peer};
 use crate::wire::grpc;
@@ -93,20 +94,20 @@ pub async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Inbound>
     let arm = drawn.arm;
     let mut seat = None;
     if let Some(trial) = model.trial.as_ref().filter(|_| drawn.by_coin) {
-        let mut segment = None;
+        let mut segments = Memberships::default();
         if trial.live.segment.is_some() {
-            let read = seat::segment(trial, &model, &head, peer.address, &mut source, &mut waited);
-            segment = match Box::pin(read).await {
-                Ok(segment) => segment,
+            let read = segments::read(trial, &model, &head, peer.address, &mut source, &mut waited);
+            segments = match Box::pin(read).await {
+                Ok(segments) => segments,
                 Err(fault) => return reply::refuse(&worker, &fault, asked.grpc),
             };
         }
-        seat = Seat::new(trial, drawn, segment);
+        seat = Seat::new(trial, drawn, segments);
         if let Some(seat) = &mut seat {
             seat.score(worker.queue(), head.uri.path());
         }
     }
-    let segment = seat.as_ref().and_then(Seat::segment);
+    let segments = seat.as_ref().map(Seat::segments).unwrap_or_default();
     if let Err(fault) = Limit::check(&source.size_hint(), model.model.spec.max_request_bytes) {
         return reply::refuse(&worker, &fault, asked.grpc);
     }
@@ -125,7 +126,7 @@ pub async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Inbound>
     }
 
     let live = Live { worker: &worker, model: &model, version, meter, grpc: asked.grpc, inference };
-    let (body, spare, copies) = live.prepare(&head, source, arm, segment);
+    let (body, spare, copies) = live.prepare(&head, source, arm, segments);
     if let Some((cut, pairings)) = copies {
         recorder.mirrored(cut, pairings);
     }
@@ -183,7 +184,7 @@ impl Live<'_> {
         head: &request::Parts,
         source: Source,
         arm: usize,
-        segment: Option<usize>,
+        segments: Memberships,
     ) -> (ClientBody, Option<Spare>, Option<Copies>) {
         let spec = &self.model.model.spec;
         let size = source.size_hint();
@@ -204,7 +205,7 @@ impl Live<'_> {
         let replay_limit = if fallback { spec.fallback_body_bytes } else { 0 };
         let copy = (!grants.is_empty()).then(|| Copy::of(head));
         let cut = Rc::<Cut>::default();
-        let copies = copy.is_some().then(|| (cut.clone(), self.pair(&mut grants, head, arm, segment)));
+        let copies = copy.is_some().then(|| (cut.clone(), self.pair(&mut grants, head, arm, segments)));
         let keeper = Keeper::new(grants, copy, cut, replay_limit, &size);
         let spare = fallback.then(|| Spare::new(self.model.clone(), head, keeper.replay()));
         let sink: Box<dyn Sink> = Box::new(keeper);
@@ -217,13 +218,13 @@ impl Live<'_> {
         grants: &mut Grants,
         head: &request::Parts,
         arm: usize,
-        segment: Option<usize>,
+        segments: Memberships,
     ) -> SmallVec<[Rc<Pairing>; 1]> {
         let is_stable = arm == self.model.model.stable;
         let mut pairings = SmallVec::new();
         for grant in grants {
             match is_stable {
-                true => pairings.extend(grant.pair(self.model, head, self.worker.queue(), segment)),
+                true => pairings.extend(grant.pair(self.model, head, self.worker.queue(), segments)),
                 false if grant.mirror().spec.compare.is_some() => {
                     grant.mirror().shard.drop_pair(PairDrop::NotStable);
                 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{HeaderName, request};
 use tokio::time::timeout;
 
@@ -14,7 +15,6 @@ use crate::inference::peek::{Need, Peek, Peeked};
 use crate::routing::address::Addressed;
 use crate::routing::local::{LocalModel, LocalTable};
 use crate::routing::matcher::{Found, Matcher, Named};
-use crate::routing::spec::SegmentSpec;
 use crate::split::{self, KeySource};
 use crate::wire::body::{Inbound, Source};
 use crate::wire::hygiene;
@@ -155,29 +155,12 @@ async fn addressed(
     }
 }
 
-/// The segment that a request belongs to. Time spent waiting for the client is added to `waited`.
+/// Hands what stands at `key` to `take`, reading ahead where it stands in the body. Time spent waiting
+/// for the client is added to `waited`.
 ///
 /// # Errors
 /// Whatever reading ahead ran into.
-pub(super) async fn segment(
-    spec: &SegmentSpec,
-    model: &LocalModel,
-    head: &request::Parts,
-    client: Option<IpAddr>,
-    source: &mut Source,
-    waited: &mut Duration,
-) -> Result<Option<String>, Fault> {
-    let name = |value: Option<&[u8]>| value.map(|v| String::from_utf8_lossy(clip(v)).into_owned());
-    keyed(&spec.source, model, head, client, source, waited, name).await
-}
-
-/// A segment's name is a label: this much of it must do.
-fn clip(value: &[u8]) -> &[u8] {
-    value.get(..64).unwrap_or(value)
-}
-
-/// Hands what stands at `key` to `take`, reading ahead where it stands in the body.
-async fn keyed<T>(
+pub(super) async fn keyed<T>(
     key: &KeySource,
     model: &LocalModel,
     head: &request::Parts,
@@ -254,16 +237,28 @@ async fn read_ahead(
         if source.ahead_len() >= limit && !source.is_whole() {
             return Ok(None);
         }
-        let asked = Instant::now();
-        let read = timeout(idle, source.read_ahead()).await;
-        *waited += asked.elapsed();
-        let still =
-            || Fault::new(FaultKind::RequestTimeout, format!("the request body stood still for {idle:?}"));
-        match read.map_err(|_| still())?? {
+        match next_ahead(source, idle, waited).await? {
             Some(next) => chunk = next,
             None => return Ok(peek.finish()),
         }
     }
+}
+
+/// Reads one piece more ahead; `None` when the body has ended.
+///
+/// # Errors
+/// The body's own fault; `RequestTimeout` for one that stands still for longer than `idle`.
+pub(super) async fn next_ahead(
+    source: &mut Source,
+    idle: Duration,
+    waited: &mut Duration,
+) -> Result<Option<Bytes>, Fault> {
+    let asked = Instant::now();
+    let read = timeout(idle, source.read_ahead()).await;
+    *waited += asked.elapsed();
+    let still =
+        || Fault::new(FaultKind::RequestTimeout, format!("the request body stood still for {idle:?}"));
+    read.map_err(|_| still())?
 }
 
 /// Host of the request without its port, where a rule asks for it.

@@ -1,27 +1,23 @@
-//! A live request's part in a rollout: on which side it counts, in which segment, as which user.
+//! A live request's part in a rollout: on which side it counts, in which segments, as which user.
 //!
 //! Only requests that the coin has drawn count: pins, upgrades and health checks do not. Where users
 //! are kept on a version the user was drawn, so each counts once per rollout: as a request with its
 //! first one, as an error with its first one that fails.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, request, response};
+use http::response;
 
-use super::route::{self, Drawn};
-use crate::base::Fault;
-
+use super::route::Drawn;
 use crate::mirror::compare::{Job, Queue, ScoreJob};
 use crate::mirror::taken::{Answered, Form};
-use crate::routing::local::{LocalModel, LocalTrial};
+use crate::routing::local::LocalTrial;
 use crate::routing::scores::Scores;
+use crate::stats::segments::Memberships;
 use crate::stats::trial::{Arm, Seen, TrialShard, is_error};
 use crate::stats::{Observation, Outcome};
-use crate::wire::body::Source;
 
 /// Longest answer that a prediction is read from.
 const SCORED_BYTES: usize = 64 * 1024;
@@ -31,14 +27,11 @@ pub(super) struct Seat {
     shard: Arc<TrialShard>,
     trial: Rc<LocalTrial>,
     arm: Arm,
-    segment: Option<usize>,
+    segments: Memberships,
     /// Hash of the user's key, where the split is sticky.
     key: Option<u64>,
     /// Whether it counts as a request: the first of its user.
     counts: bool,
-    /// When the last chunk of an event stream came.
-    last_chunk: Option<Instant>,
-    is_stream: bool,
     scored: Option<Box<Scored>>,
 }
 
@@ -54,27 +47,9 @@ struct Scored {
 /// Told apart from the hashes of keys themselves, so that one set holds both.
 const FAILED: u64 = 0x5bd1_e995_9d1b_58d3;
 
-/// The segment of a request that was drawn for one of the two sides of `trial`. Time spent waiting for
-/// the client is added to `waited`.
-///
-/// # Errors
-/// Whatever reading ahead for it ran into.
-pub(super) async fn segment(
-    trial: &LocalTrial,
-    model: &LocalModel,
-    head: &request::Parts,
-    client: Option<IpAddr>,
-    source: &mut Source,
-    waited: &mut Duration,
-) -> Result<Option<usize>, Fault> {
-    let Some(spec) = &trial.live.segment else { return Ok(None) };
-    let name = route::segment(spec, model, head, client, source, waited).await?;
-    Ok(name.map(|name| trial.segment(&name)))
-}
-
 impl Seat {
     /// The seat of a request that was drawn what `drawn` says; none if the trial is about others.
-    pub(super) fn new(trial: &Rc<LocalTrial>, drawn: Drawn, segment: Option<usize>) -> Option<Self> {
+    pub(super) fn new(trial: &Rc<LocalTrial>, drawn: Drawn, segments: Memberships) -> Option<Self> {
         let arm = trial.arm(drawn.arm)?;
         let keys = trial.live.trial.keys.as_ref();
         let counts = match (drawn.key, keys) {
@@ -88,18 +63,16 @@ impl Seat {
             shard: trial.shard.clone(),
             trial: trial.clone(),
             arm,
-            segment,
+            segments,
             key: drawn.key,
             counts,
-            last_chunk: None,
-            is_stream: false,
             scored: None,
         })
     }
 
-    /// The number of the request's segment.
-    pub(super) fn segment(&self) -> Option<usize> {
-        self.segment
+    /// The request's segments.
+    pub(super) fn segments(&self) -> Memberships {
+        self.segments
     }
 
     /// Has the prediction read out of the answer, where the rollout watches predictions.
@@ -122,22 +95,19 @@ impl Seat {
 
     /// The head of the answer has come.
     pub(super) fn head(&mut self, head: &response::Parts) {
-        self.is_stream = is_event_stream(&head.headers);
         if let Some(scored) = &mut self.scored {
             scored.answered.status = head.status.as_u16();
             scored.answered.form = Form::of(&head.headers);
         }
     }
 
+    /// The time between two tokens of a streamed answer, in nanoseconds.
+    pub(super) fn gap(&self, nanos: u64) {
+        self.shard.record_gap(self.arm, nanos);
+    }
+
     /// A chunk of the answer has come.
     pub(super) fn data(&mut self, chunk: &Bytes) {
-        if self.is_stream {
-            let now = Instant::now();
-            if let Some(last) = self.last_chunk.replace(now) {
-                let gap = u64::try_from(now.saturating_duration_since(last).as_nanos()).unwrap_or(u64::MAX);
-                self.shard.record_gap(self.arm, gap);
-            }
-        }
         if let Some(scored) = &mut self.scored {
             scored.bytes += chunk.len();
             match scored.bytes <= SCORED_BYTES {
@@ -160,8 +130,8 @@ impl Seat {
             _ => error,
         };
         match self.counts {
-            true => self.shard.record(self.arm, self.segment, observation, fails),
-            false if fails => self.shard.record_error(self.arm, self.segment),
+            true => self.shard.record(self.arm, self.segments, observation, fails),
+            false if fails => self.shard.record_error(self.arm, self.segments),
             false => {}
         }
         if let Some(scored) = self.scored.take()
@@ -175,9 +145,4 @@ impl Seat {
                 queue.push(Job::Score(Box::new(ScoreJob { arm: self.arm, path, answer: answered, scores })));
         }
     }
-}
-
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    let value = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    value.is_some_and(|value| value.starts_with("text/event-stream"))
 }

@@ -231,14 +231,15 @@ impl LocalTrial {
         }
     }
 
-    /// The number of the segment of this name.
-    pub fn segment(&self, name: &str) -> usize {
+    /// The number of the segment of this name, of a dimension at this place of which at most `most` are
+    /// told apart.
+    pub fn segment(&self, dimension: usize, most: usize, name: &str) -> usize {
         let mut known = self.segments.borrow_mut();
         if let Some(number) = known.get(name) {
             return *number;
         }
         let segments = &self.live.trial.segments;
-        let number = segments.number(name);
+        let number = segments.number(dimension, most, name);
         // Names beyond the limit are not kept: there may be any number of them.
         if number < segments.limit() {
             known.insert(name.into(), number);

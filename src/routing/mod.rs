@@ -15,4 +15,5 @@ pub mod overlay;
 pub mod repository;
 pub mod scores;
 pub mod spec;
+pub mod streamed;
 pub mod table;

@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue};
 use crate::base::{ModelName, Role, VersionName, Weight};
 use crate::divergence::CompareSpec;
 use crate::divergence::pairs::PairSpec;
+use crate::divergence::segment::ColumnSpec;
 use crate::onnx::EngineSpec;
 use crate::onnx::repository::policy::VersionPolicy;
 use crate::split::KeySource;
@@ -134,14 +135,35 @@ pub struct StickySpec {
     pub salt: String,
 }
 
-/// What tells the segments of a model's requests apart. It is known before a version is drawn, or it
-/// would say something about the version.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What tells the segments of a model's requests apart, in one or more ways at once. It is known
+/// before a version is drawn, or it would say something about the version.
+#[derive(Debug, Clone, PartialEq)]
 pub struct SegmentSpec {
-    /// Where the segment's name is found. A request without one belongs to no segment.
-    pub source: KeySource,
-    /// Segments that are told apart at most.
+    /// The ways: 1 to [`crate::stats::segments::MAX_DIMENSIONS`].
+    pub dimensions: Vec<Dimension>,
+}
+
+/// One way in which requests are told apart.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dimension {
+    /// What stands before the value in a segment's name, `name=value`; where there is one dimension
+    /// only, it may have none.
+    pub name: Option<String>,
+    /// Where the value is found. A request without one belongs to no segment of this dimension.
+    pub source: SegmentSource,
+    /// Where one bin of numbers ends and the next begins, rising; without any, each value is a segment.
+    pub edges: Vec<f64>,
+    /// Segments of it that are told apart at most.
     pub max: usize,
+}
+
+/// Where the value of a dimension is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SegmentSource {
+    /// As a sticky key.
+    Key(KeySource),
+    /// Among the inputs. The whole body is read for it, of gRPC the first message.
+    Column(ColumnSpec),
 }
 
 /// Copies to one shadow version.

@@ -11,6 +11,7 @@ mod histogram;
 mod outcome;
 pub mod pairs;
 mod registry;
+pub mod segments;
 pub mod sequential;
 mod shard;
 mod snapshot;

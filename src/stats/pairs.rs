@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use super::cell::{Counter, count};
+use super::segments::Memberships;
 use super::sequential::Arms;
 
 /// Why two answers made no pair, although the copy was sent.
@@ -89,8 +90,8 @@ impl PairTally {
 
     /// Counts a pair: a copy to the stable version (`control`) or to the shadow. `diverged` gives
     /// the index of the reason. To be called by the comparing thread only.
-    pub fn record(&self, control: bool, segment: Option<usize>, diverged: Option<usize>) {
-        if let Some(slot) = segment.and_then(|number| self.segments.get(number)) {
+    pub fn record(&self, control: bool, segments: Memberships, diverged: Option<usize>) {
+        for slot in segments.iter().filter_map(|number| self.segments.get(number)) {
             let pairs = slot.get_or_init(Box::default);
             if diverged.is_some() {
                 pick(&pairs.diverged, control).add(1);
@@ -155,9 +156,9 @@ mod tests {
     #[test]
     fn noise_and_candidate_are_counted_apart() {
         let tally = PairTally::with_segments(2);
-        tally.record(true, None, None);
-        tally.record(false, Some(1), Some(3));
-        tally.record(false, None, None);
+        tally.record(true, Memberships::default(), None);
+        tally.record(false, Memberships::from_iter([1]), Some(3));
+        tally.record(false, Memberships::default(), None);
         tally.record_not_comparable(false);
         let sum = tally.sum();
         assert_eq!(sum.compared, Arms::new(1, 2));

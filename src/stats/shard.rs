@@ -22,6 +22,10 @@ pub struct Observation {
     pub latency_ns: u64,
     /// From the request's head to the first byte of the answer's body, if there was one.
     pub first_byte_ns: Option<u64>,
+    /// Whether the answer was a stream of events.
+    pub streamed: bool,
+    /// Of a stream of events: from the request's head to its first token, if one came.
+    pub first_token_ns: Option<u64>,
     /// Of the latency, what was spent inside Switchback and not waiting for anybody.
     pub overhead_ns: u64,
     /// Length of the request's body as far as it was read.
@@ -44,6 +48,10 @@ pub struct VersionShard {
     pub latency: Histogram,
     /// Time to the first byte of the answer's body, where there was one.
     pub first_byte: Histogram,
+    /// Time to the first token of streamed answers.
+    pub first_token: Histogram,
+    /// Time between tokens of streamed answers.
+    pub gap: Histogram,
     /// Time spent inside Switchback.
     pub overhead: Histogram,
     /// Requests under way. [`VersionShard::finish`] leaves it alone: whoever adds takes away.
@@ -73,6 +81,9 @@ impl VersionShard {
         if let Some(first_byte) = observation.first_byte_ns {
             self.first_byte.record(first_byte);
         }
+        if let Some(first_token) = observation.first_token_ns {
+            self.first_token.record(first_token);
+        }
         self.overhead.record(observation.overhead_ns);
         self.request_bytes.add(observation.request_bytes);
         self.response_bytes.add(observation.response_bytes);
@@ -90,6 +101,8 @@ impl VersionShard {
         add_row(&self.grpc, &other.grpc);
         self.latency.absorb(&other.latency);
         self.first_byte.absorb(&other.first_byte);
+        self.first_token.absorb(&other.first_token);
+        self.gap.absorb(&other.gap);
         self.overhead.absorb(&other.overhead);
         self.in_flight.add(other.in_flight.get());
         self.request_bytes.add(other.request_bytes.get());
@@ -222,6 +235,8 @@ mod tests {
             grpc: None,
             latency_ns: 2_000_000,
             first_byte_ns: Some(1_000_000),
+            streamed: false,
+            first_token_ns: None,
             overhead_ns: 20_000,
             request_bytes: 100,
             response_bytes: 50,
@@ -240,6 +255,8 @@ mod tests {
         shard.finish(&Observation {
             grpc: Some(200),
             first_byte_ns: None,
+            streamed: true,
+            first_token_ns: Some(3),
             ..observation(Outcome::ServerError)
         });
         assert_eq!(shard.outcome(Outcome::Fault), 1);
@@ -249,6 +266,7 @@ mod tests {
         assert_eq!((shard.grpc[14].get(), shard.grpc[2].get()), (1, 1));
         assert_eq!(shard.latency.snapshot().count(), 2);
         assert_eq!(shard.first_byte.snapshot().count(), 1);
+        assert_eq!(shard.first_token.snapshot().count(), 1);
         assert_eq!(shard.overhead.snapshot().sum_nanos(), 40_000);
         assert_eq!((shard.request_bytes.get(), shard.response_bytes.get()), (200, 100));
         assert_eq!(shard.in_flight.get(), 1, "whoever adds takes away");

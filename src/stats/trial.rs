@@ -10,11 +10,11 @@
 //!
 //! Deliberately absent: what follows from the counts (`sequential`, `rollout`).
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::cell::Counter;
+use super::segments::{Memberships, OTHER, Segments};
 use super::sequential::Arms;
 use super::{Histogram, Observation, Outcome, Snapshot};
 
@@ -40,9 +40,9 @@ pub struct ArmShard {
     pub rejected: Counter,
     /// Whole duration.
     pub latency: Histogram,
-    /// Time to the first byte of the answer's body: of a stream, to its first token.
+    /// Time to the first byte of the answer's body; of a stream, to its first token.
     pub first_byte: Histogram,
-    /// Time between the chunks of event streams: between tokens.
+    /// Time between tokens of streams.
     pub gap: Histogram,
 }
 
@@ -164,27 +164,27 @@ impl TrialShard {
         pick(&self.sampled, if control { Arm::Stable } else { Arm::Candidate }).add(1);
     }
 
-    /// Counts a request that was drawn for `arm`, in its segment where it has one. A request whose
-    /// client left says nothing about either version. To be called by the one writing thread only.
-    pub fn record(&self, arm: Arm, segment: Option<usize>, observation: &Observation, error: bool) {
+    /// Counts a request that was drawn for `arm`, and in its segments. A request whose client left
+    /// says nothing about either version. To be called by the one writing thread only.
+    pub fn record(&self, arm: Arm, segments: Memberships, observation: &Observation, error: bool) {
         if observation.outcome == Outcome::Cancelled {
             return;
         }
         pick(&self.arms, arm).record(observation, error);
-        if let Some(slot) = segment.and_then(|index| self.segments.get(index)) {
+        for slot in segments.iter().filter_map(|index| self.segments.get(index)) {
             pick(slot.get_or_init(Box::default), arm).record(observation, error);
         }
     }
 
     /// Counts an error alone: of a user who was counted before.
-    pub fn record_error(&self, arm: Arm, segment: Option<usize>) {
+    pub fn record_error(&self, arm: Arm, segments: Memberships) {
         pick(&self.arms, arm).errors.add(1);
-        if let Some(slot) = segment.and_then(|index| self.segments.get(index)) {
+        for slot in segments.iter().filter_map(|index| self.segments.get(index)) {
             pick(slot.get_or_init(Box::default), arm).errors.add(1);
         }
     }
 
-    /// Counts the time between two chunks of an event stream, in nanoseconds.
+    /// Counts the time between two tokens of a stream, in nanoseconds.
     pub fn record_gap(&self, arm: Arm, nanos: u64) {
         pick(&self.arms, arm).gap.record(nanos);
     }
@@ -212,8 +212,10 @@ impl ArmShard {
             self.rejected.add(1);
         }
         self.latency.record(observation.latency_ns);
-        if let Some(first_byte) = observation.first_byte_ns {
-            self.first_byte.record(first_byte);
+        // A stream's first byte may come long before it says anything.
+        let first = if observation.streamed { observation.first_token_ns } else { observation.first_byte_ns };
+        if let Some(first) = first {
+            self.first_byte.record(first);
         }
     }
 }
@@ -228,64 +230,6 @@ impl ArmSum {
         shard.latency.add_to(&mut self.latency);
         shard.first_byte.add_to(&mut self.first_byte);
         shard.gap.add_to(&mut self.gap);
-    }
-}
-
-/// Stands for every segment beyond the limit.
-pub const OTHER: &str = "_other";
-
-/// Names of the segments that are told apart, numbered in the order in which they were first seen
-/// by any worker.
-#[derive(Debug)]
-pub struct Segments {
-    limit: usize,
-    known: Mutex<Known>,
-    refused: AtomicU64,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    names: Vec<Arc<str>>,
-    numbers: HashMap<Arc<str>, usize>,
-}
-
-impl Segments {
-    /// At most `limit` segments; what comes later is [`OTHER`].
-    pub fn new(limit: usize) -> Self {
-        Self { limit, known: Mutex::default(), refused: AtomicU64::new(0) }
-    }
-
-    /// How many segments are told apart at most.
-    pub fn limit(&self) -> usize {
-        self.limit
-    }
-
-    /// The number of this segment, `limit` for those beyond the limit. Takes a lock: workers keep
-    /// the numbers they have asked for.
-    pub fn number(&self, name: &str) -> usize {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(number) = known.numbers.get(name) {
-            return *number;
-        }
-        let number = known.names.len();
-        if number >= self.limit {
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            return self.limit;
-        }
-        let name: Arc<str> = name.into();
-        known.names.push(Arc::clone(&name));
-        known.numbers.insert(name, number);
-        number
-    }
-
-    /// The names, by number.
-    pub fn names(&self) -> Vec<Arc<str>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).names.clone()
-    }
-
-    /// How often a name was asked for that is beyond the limit.
-    pub fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
     }
 }
 
@@ -354,6 +298,8 @@ mod tests {
             grpc: None,
             latency_ns: 2_000_000,
             first_byte_ns: Some(1_000_000),
+            streamed: false,
+            first_token_ns: None,
             overhead_ns: 0,
             request_bytes: 0,
             response_bytes: 0,
@@ -365,14 +311,34 @@ mod tests {
     }
 
     #[test]
+    fn a_request_counts_once_in_the_whole_and_once_in_each_of_its_segments() {
+        let trial = trial(3);
+        let shard = trial.register();
+        let segments = &trial.segments;
+        for (region, tier) in [("eu", "gold"), ("us", "gold"), ("asia", "free"), ("eu", "gold")] {
+            let both = [segments.number(0, 2, region), segments.number(1, 2, tier)];
+            shard.record(Arm::Candidate, both.into_iter().collect(), &seen(Outcome::Fault), true);
+        }
+        shard.record_error(Arm::Candidate, Memberships::from_iter([0, 1]));
+        let sum = trial.sum();
+        let counted: Vec<_> = sum
+            .segments
+            .iter()
+            .map(|(name, arms)| (&**name, arms.candidate.requests, arms.candidate.errors))
+            .collect();
+        assert_eq!(counted, [("eu", 2, 3), ("gold", 3, 4), ("us", 1, 1), (OTHER, 1, 1)]);
+        assert_eq!((sum.arms.candidate.requests, sum.arms.candidate.errors), (4, 5));
+    }
+
+    #[test]
     fn workers_add_up_and_a_client_that_left_counts_for_nobody() {
         let trial = trial(4);
         for _ in 0..2 {
             let shard = trial.register();
-            shard.record(Arm::Stable, None, &seen(Outcome::Success), false);
-            shard.record(Arm::Candidate, None, &seen(Outcome::Fault), true);
-            shard.record(Arm::Candidate, None, &seen(Outcome::Cancelled), false);
-            shard.record(Arm::Candidate, None, &seen(Outcome::ClientError), false);
+            shard.record(Arm::Stable, Memberships::default(), &seen(Outcome::Success), false);
+            shard.record(Arm::Candidate, Memberships::default(), &seen(Outcome::Fault), true);
+            shard.record(Arm::Candidate, Memberships::default(), &seen(Outcome::Cancelled), false);
+            shard.record(Arm::Candidate, Memberships::default(), &seen(Outcome::ClientError), false);
         }
         let sum = trial.sum();
         assert_eq!((sum.arms.stable.requests, sum.arms.stable.errors), (2, 0));
@@ -383,17 +349,15 @@ mod tests {
     }
 
     #[test]
-    fn segments_beyond_the_limit_are_counted_together() {
-        let trial = trial(2);
+    fn a_stream_is_measured_by_its_first_token_and_not_by_its_first_byte() {
+        let trial = trial(0);
         let shard = trial.register();
-        for name in ["eu", "us", "asia", "africa", "eu"] {
-            let number = trial.segments.number(name);
-            shard.record(Arm::Candidate, Some(number), &seen(Outcome::Success), false);
+        for (streamed, first_token_ns) in [(false, None), (true, None), (true, Some(5_000_000))] {
+            let seen = Observation { streamed, first_token_ns, ..seen(Outcome::Success) };
+            shard.record(Arm::Stable, Memberships::default(), &seen, false);
         }
-        let counted: Vec<_> =
-            trial.sum().segments.iter().map(|(n, a)| (n.to_string(), a.candidate.requests)).collect();
-        assert_eq!(counted, [("eu".into(), 2), ("us".into(), 1), (OTHER.to_string(), 2)]);
-        assert_eq!(trial.segments.refused(), 2);
+        let first = trial.sum().arms.stable.first_byte;
+        assert_eq!((first.count(), first.count_le(1_000_000)), (2, 1));
     }
 
     #[test]

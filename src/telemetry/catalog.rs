@@ -138,6 +138,10 @@ metrics! {
         "From the head of a request to the last byte of its answer, whatever the outcome.";
     TIME_TO_FIRST_BYTE = "switchback_time_to_first_byte_seconds", Kind::Histogram(LATENCY), Seconds, VERSION,
         "From the head of a request to the first byte of the answer's body.";
+    TIME_TO_FIRST_TOKEN = "switchback_time_to_first_token_seconds", Kind::Histogram(LATENCY), Seconds, VERSION,
+        "From the head of a request to the first token of an answer that is a stream of events.";
+    INTER_TOKEN = "switchback_inter_token_seconds", Kind::Histogram(LATENCY), Seconds, VERSION,
+        "Time between the tokens of streamed answers; tokens that come together count once.";
     OVERHEAD_TIME = "switchback_overhead_seconds", Kind::Histogram(OVERHEAD), Seconds, VERSION,
         "Time per request spent inside Switchback, not waiting for clients or versions.";
     REQUESTS_IN_FLIGHT = "switchback_requests_in_flight", Kind::Gauge, Count, VERSION,
@@ -254,12 +258,12 @@ metrics! {
         "Notifications that a full outbox refused.";
     NOTIFICATIONS = "switchback_notifications_total", Kind::Counter, Count, &["receiver", "result"],
         "Notifications by receiver: sent, retried after a failure, failed for good, dropped untried.";
+    NOTICES_DISCARDED = "switchback_notices_discarded_total", Kind::Counter, Count, &[],
+        "Notifications that waited for a receiver which the configuration does not have any more.";
     UNROUTED = "switchback_unrouted_requests_total", Kind::Counter, Count, &["reason"],
         "Requests answered with an error before any version was chosen, by reason.";
     CONNECTIONS_OPENED = "switchback_connections_opened_total", Kind::Counter, Count, &[],
         "Client connections accepted.";
-    NOTICES_DISCARDED = "switchback_notices_discarded_total", Kind::Counter, Count, &[],
-        "Notifications that waited for a receiver which the configuration does not have any more.";
     CONNECTIONS_ACTIVE = "switchback_connections_active", Kind::Gauge, Count, &[],
         "Client connections open now.";
     CONNECTIONS_REFUSED = "switchback_connections_refused_total", Kind::Counter, Count, &[],

@@ -7,13 +7,15 @@ use switchback::base::Weight;
 use switchback::config;
 use switchback::control::rollouts::spec::{Asked, FeatureSource, FeatureSpec, RolloutSpec};
 use switchback::divergence::score::ScoreSpec;
+use switchback::divergence::segment::{At, ColumnSpec};
 use switchback::rollout::policy::{
     Advance, Analysis, Bake, CheckSpec, CircuitBreaker, Divergence, Drift, ErrorRate, Gate, GateKind, Harm,
     Latency, LatencyBound, Limit, Metric, OnInconclusive, Pause, Policy, Prediction, Profile, RelativeRate,
     Rule, Segments, SetWeight, Shadow, Signal, Step, Threshold, Unit, Warmup,
 };
 use switchback::rollout::time::Millis;
-use switchback::routing::spec::SegmentSpec;
+use switchback::routing::spec::SegmentSource::{Column, Key};
+use switchback::routing::spec::{Dimension, SegmentSource, SegmentSpec};
 use switchback::split::KeySource;
 
 use super::{bp, folder, good};
@@ -254,8 +256,9 @@ fn what_the_policy_knows_by_name_only_is_found_where_the_name_leads() {
         ("age".to_owned(), FeatureSpec { source: pointer, edges: vec![1.0] }),
     ];
     assert_eq!(rollout.features, BTreeMap::from(features));
-    let segment = SegmentSpec { source: KeySource::Cookie("region".to_owned()), max: 7 };
-    assert_eq!(rollout.segment, Some(segment));
+    let source = SegmentSource::Key(KeySource::Cookie("region".to_owned()));
+    let dimension = Dimension { name: None, source, edges: Vec::new(), max: 7 };
+    assert_eq!(rollout.segment, Some(SegmentSpec { dimensions: vec![dimension] }));
 
     let analysis = &rollout.policy.analysis;
     assert_eq!(analysis.segments, Some(Segments { by: vec!["region".to_owned()], max: 7 }));
@@ -273,18 +276,39 @@ fn what_the_policy_knows_by_name_only_is_found_where_the_name_leads() {
 }
 
 #[test]
-fn segments_come_from_a_header_a_cookie_or_the_body() {
-    for (text, name, source) in [
-        ("header: X-Region", "x-region", KeySource::Header("x-region".parse().unwrap())),
-        ("cookie: r", "r", KeySource::Cookie("r".to_owned())),
-        ("jsonPointer: /user/region", "/user/region", KeySource::JsonPointer("/user/region".to_owned())),
+fn segments_come_from_a_header_a_cookie_the_body_or_an_input() {
+    let column = |at| ColumnSpec { input: "x".to_owned(), at };
+    let pointer = KeySource::JsonPointer("/user/region".to_owned());
+    for (text, name, source, edges) in [
+        ("header: X-Region", "x-region", Key(KeySource::Header("x-region".parse().unwrap())), vec![]),
+        ("cookie: r", "r", Key(KeySource::Cookie("r".to_owned())), vec![]),
+        ("jsonPointer: /user/region", "/user/region", Key(pointer), vec![]),
+        ("input: x", "x[0]", Column(column(At::Index(0))), vec![]),
+        ("input: x, column: 3, edges: [-1, 2.5]", "x[3]", Column(column(At::Index(3))), vec![-1.0, 2.5]),
+        ("input: x, key: age", "x.age", Column(column(At::Key("age".to_owned()))), vec![]),
     ] {
         let rollout =
             read("", &format!("{{steps: [{{setWeight: 5%}}], analysis: {{segments: {{by: {{{text}}}}}}}}}"));
-        assert_eq!(rollout.segment, Some(SegmentSpec { source, max: 50 }));
-        let by = rollout.policy.analysis.segments.map(|segments| segments.by);
-        assert_eq!(by, Some(vec![name.to_owned()]));
+        let dimensions = vec![Dimension { name: None, source, edges, max: 50 }];
+        assert_eq!(rollout.segment, Some(SegmentSpec { dimensions }));
+        let by = rollout.policy.analysis.segments;
+        assert_eq!(by, Some(Segments { by: vec![name.to_owned()], max: 50 }));
     }
+}
+
+#[test]
+fn requests_are_told_apart_in_several_ways_at_once_each_with_its_own_limit() {
+    let rollout = read(
+        "",
+        "{steps: [{setWeight: 5%}], analysis: {segments: {by: [{name: region, header: x-region, max: 20}, \
+         {name: age, input: features, column: 2, edges: [18, 65], max: 3}, {name: tier, cookie: t}]}}}",
+    );
+    let dimensions = rollout.segment.unwrap().dimensions;
+    let said: Vec<_> =
+        dimensions.iter().map(|d| (d.name.as_deref().unwrap(), d.edges.len(), d.max)).collect();
+    assert_eq!(said, [("region", 0, 20), ("age", 2, 3), ("tier", 0, 50)]);
+    let by = ["region", "age", "tier"].map(str::to_owned).to_vec();
+    assert_eq!(rollout.policy.analysis.segments, Some(Segments { by, max: 73 }));
 }
 
 #[test]

@@ -20,6 +20,7 @@ use crate::onnx::statistics::{BatchStatistics, Statistics, Timed};
 use crate::onnx::{Engine, EngineSpec, Loads};
 use crate::rollout::policy::Policy;
 use crate::rollout::version::Actor;
+use crate::stats::segments::Memberships;
 use crate::stats::{DropReason, Observation, Outcome, Registry};
 
 /// Model, and versions with their weights.
@@ -66,7 +67,8 @@ impl Fake {
             receivers: Receivers::prepare(vec![NotifySpec::new(
                 "ops",
                 Receiver::Slack { url: Secret::new("http://127.0.0.1:9") },
-            )],
+            )])
+            .unwrap(),
             instance: "test".to_owned(),
             remake: Box::new(|_, _| Err("nothing is made again".to_owned())),
             forget_pairs: Box::new(|_| {}),
@@ -222,6 +224,8 @@ pub(super) fn busy() -> Arc<Fake> {
     for _worker in 0..2 {
         for (version, role) in [("v1", Role::Stable), ("v2", Role::Canary), ("v2", Role::Standby)] {
             let shard = registry.version(&model, &name(version), role);
+            shard.first_token.record(40_000_000);
+            shard.gap.record(3_000_000);
             for outcome in Outcome::ALL {
                 shard.finish(&Observation {
                     outcome,
@@ -229,6 +233,8 @@ pub(super) fn busy() -> Arc<Fake> {
                     grpc: (version == "v1").then_some(0),
                     latency_ns: 2_500_000,
                     first_byte_ns: Some(1_000_000),
+                    streamed: false,
+                    first_token_ns: None,
                     overhead_ns: 7_000,
                     request_bytes: 10,
                     response_bytes: 1,
@@ -242,9 +248,9 @@ pub(super) fn busy() -> Arc<Fake> {
         mirror.completed.add(3);
         mirror.drop_copy(DropReason::TooLarge);
         let pairs = registry.pairs(&model, &name("v3"));
-        pairs.record(false, None, None);
-        pairs.record(false, None, Some(Reason::Numeric.index()));
-        pairs.record(true, None, None);
+        pairs.record(false, Memberships::default(), None);
+        pairs.record(false, Memberships::default(), Some(Reason::Numeric.index()));
+        pairs.record(true, Memberships::default(), None);
         registry.worker().refuse(FaultKind::NoRoute);
     }
     Arc::new(Fake::new(registry))

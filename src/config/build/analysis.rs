@@ -7,11 +7,10 @@ use crate::control::rollouts::spec::{FeatureSource, FeatureSpec};
 use crate::divergence::score::ScoreSpec;
 use crate::rollout::policy::{
     Analysis, CheckSpec, CircuitBreaker, Divergence, Drift, ErrorRate, Latency, LatencyBound, Limit, Metric,
-    Prediction, Profile, RelativeRate, Rule, Segments, Signal, Threshold, Unit,
+    Prediction, Profile, RelativeRate, Rule, Signal, Threshold, Unit,
 };
 use crate::rollout::time::Millis;
 use crate::routing::spec::SegmentSpec;
-use crate::split::KeySource;
 
 use super::super::measure::{Bound, MetricName};
 use super::super::problem::{At, Report};
@@ -65,7 +64,7 @@ pub(super) fn analysis(
         }
     }
     if let Some(raw) = raw.segments.get() {
-        to.segments = segments(raw, sources, report);
+        to.segments = super::segments::segments(raw, sources, report);
     }
     match raw.circuit_breaker.get().map(|breaker| &breaker.0) {
         None => {}
@@ -250,23 +249,6 @@ fn profile(raw: &raw::Profile, sources: &mut Sources, report: &mut Report) -> Op
         report.wrong(&feature.at, message, "remove one of them");
     }
     Some(Profile { feature: feature_name, shares })
-}
-
-fn segments(raw: &raw::Segments, sources: &mut Sources, report: &mut Report) -> Option<Segments> {
-    let by = raw.by.get()?;
-    let written = [
-        ("header", by.header.is_missing()),
-        ("cookie", by.cookie.is_missing()),
-        ("jsonPointer", by.json_pointer.is_missing()),
-    ];
-    exactly_one("source of the segment", &written, &by.at, report)?;
-    let max = raw.max.get().map_or(50, |n| number(n.0));
-    let (name, source) = None
-        .or_else(|| by.header.get().map(|h| (h.0.to_string(), KeySource::Header(h.0.clone()))))
-        .or_else(|| by.cookie.get().map(|c| (c.0.clone(), KeySource::Cookie(c.0.clone()))))
-        .or_else(|| by.json_pointer.get().map(|p| (p.0.clone(), KeySource::JsonPointer(p.0.clone()))))?;
-    sources.segment = Some(SegmentSpec { source, max });
-    Some(Segments { by: vec![name], max })
 }
 
 fn threshold(raw: &raw::Threshold, report: &mut Report) -> Option<Threshold> {

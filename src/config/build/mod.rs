@@ -18,6 +18,7 @@ mod notifications;
 mod repository;
 mod rollout;
 mod secrets;
+mod segments;
 mod sticky;
 mod upstream;
 mod version;

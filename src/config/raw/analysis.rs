@@ -1,7 +1,7 @@
 //! What is watched during a rollout, and with what risk of being wrong.
 
 use super::super::choice::Choice;
-use super::super::either::OrNone;
+use super::super::either::{OrNone, Several};
 use super::super::measure::{Bound, MetricName, Number, Quantile, QuantileLimit, Rate};
 use super::super::read::{List, section};
 use super::super::scalar::{Count, Share, Time};
@@ -262,6 +262,7 @@ section! {
         { "required": ["header"] },
         { "required": ["cookie"] },
         { "required": ["jsonPointer"] },
+        { "required": ["input"] },
     ]))]
     SegmentSource {
         required {}
@@ -272,6 +273,52 @@ section! {
             cookie: CookieText,
             /// The value at this JSON pointer (RFC 6901) in the request body.
             json_pointer: PointerText,
+            /// A value of this input tensor, or of this key that holds rows, such as `instances`: in the
+            /// first row, where there are several. The body is read ahead for it, up to `maxPeekBytes`.
+            input: ForeignText,
+            /// Which value of `input`, counted from 0 along the last axis. Default: 0.
+            column: Count<0, 1_000_000>,
+            /// Which value of `input`, where its rows are objects. Not together with `column`.
+            key: ForeignText,
+            /// Where one bin of numbers ends and the next begins, rising; the value itself belongs to the
+            /// next one. Default: each value is a segment.
+            edges: List<Number<true>, 1, 63>,
+        }
+    }
+}
+
+section! {
+    /// One of several ways in which requests are told apart. Exactly one source.
+    #[schemars(extend("oneOf" = [
+        { "required": ["header"] },
+        { "required": ["cookie"] },
+        { "required": ["jsonPointer"] },
+        { "required": ["input"] },
+    ]))]
+    Dimension {
+        required {
+            /// Its name: a segment is called `name=value`.
+            name: NameText,
+        }
+        optional {
+            /// The value of this header.
+            header: HeaderNameText,
+            /// The value of this cookie.
+            cookie: CookieText,
+            /// The value at this JSON pointer (RFC 6901) in the request body.
+            json_pointer: PointerText,
+            /// A value of this input tensor, or of this key that holds rows, such as `instances`: in the
+            /// first row, where there are several. The body is read ahead for it, up to `maxPeekBytes`.
+            input: ForeignText,
+            /// Which value of `input`, counted from 0 along the last axis. Default: 0.
+            column: Count<0, 1_000_000>,
+            /// Which value of `input`, where its rows are objects. Not together with `column`.
+            key: ForeignText,
+            /// Where one bin of numbers ends and the next begins, rising; the value itself belongs to the
+            /// next one. Default: each value is a segment.
+            edges: List<Number<true>, 1, 63>,
+            /// Most of it that are told apart; further ones count in the whole only. Default: 50.
+            max: Count<1, 256>,
         }
     }
 }
@@ -280,11 +327,12 @@ section! {
     /// Harm to a part of the requests.
     Segments {
         required {
-            /// What tells them apart.
-            by: SegmentSource,
+            /// What tells them apart: one source, or a list of named ones that all count at once.
+            by: Several<SegmentSource, List<Dimension, 1, 4>>,
         }
         optional {
             /// Most that are told apart; further ones count in the whole only. Evidence is divided by it.
+            /// With a list it stands in each item, and evidence is divided by the sum.
             #[schemars(extend("default" = 50))]
             max: Count<1, 256>,
         }

@@ -16,7 +16,8 @@ mod version;
 
 pub(super) use admin::{Admin, Token};
 pub(super) use analysis::{
-    Analysis, Check, Divergence, Drift, ErrorRate, Latency, Prediction, Profile, Segments, Threshold,
+    Analysis, Check, Dimension, Divergence, Drift, ErrorRate, Latency, Prediction, Profile, Segments,
+    Threshold,
 };
 pub(super) use compare::{Comparator, Compare, JsonCompare, JsonTolerance, LabelCompare, Pairs, TextCompare};
 pub(super) use downstream::{Downstream, Listener, ListenerTls};

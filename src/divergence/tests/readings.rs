@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::divergence::score::{self, ScoreSpec};
-use crate::divergence::segment::{self, MAX_SEGMENT, SegmentSpec, Sources};
+use crate::divergence::segment::{self, At, ColumnSpec, MAX_SEGMENT};
 use crate::inference::answer::{Content, RawRequest, read_request};
 
 #[test]
@@ -38,46 +38,80 @@ fn a_score_is_read_by_output_or_pointer() {
 }
 
 #[test]
-fn a_segment_is_read_from_header_body_or_column() {
-    let header = |value| Sources { header: value, body: b"", content: None };
-    let by_header = SegmentSpec::Header("x-region".to_owned());
-    assert_eq!(segment::read(&by_header, &header(Some(" eu\u{7} "))).as_deref(), Some("eu"));
-    assert_eq!(segment::read(&by_header, &header(Some("  "))), None);
-    assert_eq!(segment::read(&by_header, &header(None)), None);
+fn a_segment_is_the_value_of_a_column_in_the_first_row_of_whatever_carries_it() {
+    let read = |path: &str, body: &[u8], header: Option<usize>| {
+        let raw = RawRequest {
+            api: path::parse(path),
+            content_type: None,
+            content_encoding: None,
+            inference_header_length: header,
+            body,
+        };
+        read_request(&raw, &Limits::default())
+    };
+    let at = |input: &str, at| ColumnSpec { input: input.to_owned(), at };
+    let index = |input: &str, index| at(input, At::Index(index));
+    let key = |input: &str, key: &str| at(input, At::Key(key.to_owned()));
+
+    let json = br#"{"inputs":[{"name":"x","datatype":"FP32","shape":[2,2],"data":[3,0.5,7,8]},
+        {"name":"s","datatype":"BYTES","shape":[1],"data":["eu"]},{"name":"b","datatype":"BOOL","shape":[1],"data":[true]}]}"#;
+    let json = read(INFER, json, None);
+    let head =
+        br#"{"inputs":[{"name":"x","datatype":"INT64","shape":[1,2],"parameters":{"binary_data_size":16}}]}"#;
+    let binary = [head.as_slice(), &4_i64.to_le_bytes(), &(-5_i64).to_le_bytes()].concat();
+    let binary = read(INFER, &binary, Some(head.len()));
+    let rows = read(PREDICT, br#"{"instances":[[1,20.0],[-3,4]]}"#, None);
+    let deep = read(PREDICT, br#"{"instances":[[[1,20]]]}"#, None);
+    let keyed = read(PREDICT, br#"{"instances":[{"age":41,"tier":"gold"},{"age":2}]}"#, None);
+    let columns = read(PREDICT, br#"{"inputs":{"age":[[41],[2]],"tier":["gold"]}}"#, None);
+    for (spec, from, want) in [
+        (index("x", 0), &json, Some("3")),
+        (index("x", 1), &json, Some("0.5")),
+        // The second row's is not the first row's third.
+        (index("x", 2), &json, None),
+        (index("x", usize::MAX), &json, None),
+        (index("s", 0), &json, Some("eu")),
+        (index("b", 0), &json, Some("true")),
+        (index("z", 0), &json, None),
+        (key("x", "a"), &json, None),
+        (index("x", 0), &binary, Some("4")),
+        (index("x", 1), &binary, Some("-5")),
+        (index("instances", 1), &rows, Some("20")),
+        (index("instances", 2), &rows, None),
+        (index("instances", 1), &deep, Some("20")),
+        (key("instances", "age"), &keyed, Some("41")),
+        (key("instances", "tier"), &keyed, Some("gold")),
+        (key("instances", "x"), &keyed, None),
+        (index("instances", 0), &keyed, None),
+        (key("inputs", "age"), &columns, Some("41")),
+        (key("inputs", "tier"), &columns, Some("gold")),
+        (index("x", 0), &Content::Empty, None),
+    ] {
+        assert_eq!(segment::column(&spec, from).as_deref(), want, "{spec:?}");
+    }
+}
+
+#[test]
+fn a_segment_has_a_short_clean_name_and_numbers_have_bins() {
+    assert_eq!(segment::clean(" eu\u{7} ").as_deref(), Some("eu"));
+    assert_eq!(segment::clean(" \n "), None);
     // Cut at a character's end.
     let long = format!("a{}", "é".repeat(100));
-    let cut = segment::read(&by_header, &header(Some(&long))).unwrap();
+    let cut = segment::clean(&long).unwrap();
     assert_eq!(cut.len(), MAX_SEGMENT - 1);
     assert!(long.starts_with(&cut));
-
-    let by_pointer = SegmentSpec::Pointer("/user/tier".to_owned());
-    let body = |text: &'static str| Sources { header: None, body: text.as_bytes(), content: None };
-    assert_eq!(segment::read(&by_pointer, &body(r#"{"user":{"tier":"gold"}}"#)).as_deref(), Some("gold"));
-    assert_eq!(segment::read(&by_pointer, &body(r#"{"user":{"tier":3}}"#)).as_deref(), Some("3"));
-    assert_eq!(segment::read(&by_pointer, &body(r#"{"user":{"tier":{}}}"#)), None);
-    assert_eq!(segment::read(&by_pointer, &body("")), None);
-
-    let text = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[3,0.5]},
-        {"name":"s","datatype":"BYTES","shape":[1],"data":["eu"]},{"name":"b","datatype":"BOOL","shape":[1],"data":[true]}]}"#;
-    let raw = RawRequest {
-        api: path::parse(INFER),
-        content_type: Some("application/json"),
-        content_encoding: None,
-        inference_header_length: None,
-        body: text.as_bytes(),
-    };
-    let content = read_request(&raw, &Limits::default());
-    let column = |input: &str, index| {
-        let spec = SegmentSpec::Column { input: input.to_owned(), index };
-        segment::read(&spec, &Sources { header: None, body: b"", content: Some(&content) })
-    };
-    assert_eq!(column("x", 0).as_deref(), Some("3"));
-    assert_eq!(column("x", 1).as_deref(), Some("0.5"));
-    assert_eq!(column("x", 2), None);
-    assert_eq!(column("x", usize::MAX), None);
-    assert_eq!(column("s", 0).as_deref(), Some("eu"));
-    assert_eq!(column("b", 0).as_deref(), Some("true"));
-    assert_eq!(column("z", 0), None);
-    let nothing = Sources { header: None, body: b"", content: Some(&Content::Empty) };
-    assert_eq!(segment::read(&SegmentSpec::Column { input: "x".to_owned(), index: 0 }, &nothing), None);
+    let bin = |value: &str| segment::bin(&[18.0, 65.5], value);
+    for (value, name) in [
+        ("-1e3", "<18"),
+        ("17.99", "<18"),
+        ("18", "18..65.5"),
+        (" 65 ", "18..65.5"),
+        ("65.5", ">=65.5"),
+        ("1e300", ">=65.5"),
+    ] {
+        assert_eq!(bin(value).as_deref(), Some(name), "{value}");
+    }
+    for value in ["", "x", "NaN", "inf"] {
+        assert_eq!(bin(value), None, "{value}");
+    }
 }
