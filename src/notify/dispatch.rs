@@ -7,16 +7,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::backoff::Backoff;
 use super::event::Event;
+use super::message::Message;
 use super::receivers::Receivers;
 use super::sink::Outcome;
-use super::slot::Slot;
+use super::slot::{SPOOL_REST, Slot, earlier};
 use super::spool::{Delivery, Spool};
 use super::stats::NotifyStats;
 
 /// How long nothing is looked for in the spool where nobody says that there is something.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
-/// How long a receiver rests whose spool has failed.
-pub(super) const SPOOL_REST: Duration = Duration::from_secs(5);
 
 /// When a delivery is given up, and how long between attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,31 +32,6 @@ impl Default for Patience {
     /// About an hour for one delivery whose receiver answers with errors, a day at most.
     fn default() -> Self {
         Self { backoff: Backoff::default(), attempts: 20, age: Duration::from_secs(24 * 3_600) }
-    }
-}
-
-/// What the dispatcher is told.
-pub(super) enum Message {
-    /// Something has happened. The permit gives back the room in the queue.
-    Event { event: Box<Event>, json: String, permit: Permit },
-    /// Something may be due. One of these is under way at a time.
-    Wake { permit: Permit },
-    /// How an attempt went.
-    Tried { slot: u64, delivery: Delivery, outcome: Outcome },
-    /// Others are to be told.
-    Replace(Receivers),
-    /// Finish what is due, but not for longer than this.
-    Stop { until: Instant },
-}
-
-/// Room in the queue; dropping it gives it back.
-pub(super) struct Permit(pub Option<Box<dyn FnOnce() + Send>>);
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if let Some(give_back) = self.0.take() {
-            give_back();
-        }
     }
 }
 
@@ -221,14 +195,6 @@ impl Dispatcher {
             tracing::warn!(sink = slot.spec.name, %error, "notifications wait for the spool");
             slot.rest_until = Some(Instant::now() + wait.max(SPOOL_REST));
         }
-    }
-}
-
-/// The shorter of two waits, where there are any.
-pub(super) fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
-    match (one, other) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
     }
 }
 

@@ -14,6 +14,7 @@ mod client;
 mod dispatch;
 mod event;
 mod gate;
+mod message;
 mod notifier;
 pub mod payload;
 mod receivers;

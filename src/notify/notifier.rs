@@ -8,8 +8,9 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::dispatch::{Dispatcher, Message, Patience, Permit};
+use super::dispatch::{Dispatcher, Patience};
 use super::event::Event;
+use super::message::{Message, Permit};
 use super::receivers::Receivers;
 use super::spec::NotifySpec;
 use super::spool::Spool;

@@ -5,12 +5,14 @@ use std::sync::mpsc::{Sender, SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
 use super::client::Client;
-use super::dispatch::{Message, SPOOL_REST, earlier};
+use super::message::Message;
 use super::sink::{self, Job};
 use super::spec::NotifySpec;
 use super::spool::{Spool, SpoolError};
 use super::stats::SinkStats;
 
+/// How long a receiver rests whose spool has failed.
+pub(super) const SPOOL_REST: Duration = Duration::from_secs(5);
 /// Deliveries that are over and that the spool could not be told of. With more of them a receiver
 /// waits for the spool.
 const SETTLED: usize = 256;
@@ -139,5 +141,13 @@ impl Slot {
             // Nobody is there to be told once the dispatcher has stopped.
             let _ = back.send(Message::Tried { slot, delivery, outcome });
         })
+    }
+}
+
+/// The shorter of two waits, where there are any.
+pub(super) fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }

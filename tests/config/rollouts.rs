@@ -423,8 +423,8 @@ fn a_harm_that_cannot_be_is_warned_about_where_it_is_declared() {
         ),
         "{said:?}"
     );
-    // The default ratio is 2, too; a shadow step asks nothing of latency.
-    assert_eq!(warnings("{shadow: {}}, {setWeight: 5%}, {setWeight: 10%}", "p50").len(), 2);
+    // The default ratio is 2, too.
+    assert_eq!(warnings("{setWeight: 5%}, {pause: 1m}, {setWeight: 10%}", "p50").len(), 2);
     assert_eq!(warnings("{setWeight: {weight: 5%, harm: {ratio: 1.9}}}", "p50"), [""; 0]);
     assert_eq!(warnings("{setWeight: 5%}", "p50, p90"), [""; 0]);
     assert_eq!(warnings("{setWeight: {weight: 5%, harm: {ratio: 10}}}", "p90").len(), 1);

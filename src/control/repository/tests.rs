@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::config;
 use crate::control::rollouts::{self, Deciding, Setup, TICK};
+use crate::notify::Receivers;
 use crate::onnx::RuntimeSource;
 use crate::onnx::repository::Repository;
 use tokio::sync::mpsc::Receiver;
@@ -50,7 +51,7 @@ impl House {
             store: None,
             specs: config.rollouts.clone(),
             config_hash: config.hash.clone(),
-            notifications: Vec::new(),
+            receivers: Receivers::prepare(Vec::new()).unwrap(),
             instance: "test".to_owned(),
             remake: Box::new(|_, _| Err("nothing is made again".to_owned())),
             forget_pairs: Box::new(|_| {}),

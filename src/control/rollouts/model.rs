@@ -1,6 +1,7 @@
 //! One model's rollouts, as the decider drives them: the machine's state, what counts for it, and
 //! what is still to be done.
 
+mod placing;
 mod start;
 mod telling;
 
@@ -14,7 +15,7 @@ use super::abort;
 use super::call::{Call, CallError, Done, Reply};
 use super::candidate::Digests;
 use super::counts::Gauge;
-use super::live::{self, Shared};
+use super::live::Shared;
 use super::message::Message;
 use super::ranks::Ranks;
 use super::rows;
@@ -24,12 +25,10 @@ use super::view::ModelView;
 use crate::base::{ModelName, Role, VersionName, Weight};
 use crate::rollout::counts::Counts;
 use crate::rollout::effect::Effect;
-use crate::rollout::live::Live;
 use crate::rollout::machine::{Command, GateAnswer, Input, What};
 use crate::rollout::state::ModelState;
 use crate::rollout::time::Timestamp;
 use crate::rollout::version::{Actor, VersionRef};
-use crate::routing::overlay::Overlay;
 use crate::routing::spec::{ModelSpec, VersionSpec};
 use crate::store::{StoreError, Write};
 
@@ -416,43 +415,6 @@ impl Model {
         let durable =
             tools.refused.is_none() && tools.ledger.is_well() && tools.ledger.health().path.is_some();
         self.answers.push((reply, Done { rollout, durable }));
-    }
-
-    /// Puts the table in place, unless a later one is there.
-    fn apply(&mut self, live: &Live, tools: &Tools) {
-        if live.trial < self.live {
-            return;
-        }
-        self.live = live.trial;
-        abort::before("setLive");
-        let Some(declared) = tools.board.declared(self.name().as_str()) else { return };
-        let table = tools.board.table();
-        let served = |name: &VersionName| {
-            table.model(self.state.model.as_str()).is_some_and(|model| model.version(name.as_str()).is_some())
-        };
-        let (spec, shared) = (self.spec.as_ref(), self.shared.as_ref());
-        let (overlay, gauge) =
-            live::overlay(live, &self.state, &declared, spec, &self.versions, served, shared);
-        if let Some(gauge) = gauge {
-            self.gauges.push(gauge);
-            let old = self.gauges.len().saturating_sub(TRIALS);
-            self.gauges.drain(..old);
-        }
-        self.put(overlay, tools);
-        abort::after("setLive");
-        if let Some(looked) = self.looked {
-            tools.pace.decided(looked);
-        }
-    }
-
-    fn put(&self, overlay: Overlay, tools: &Tools) {
-        let began = Instant::now();
-        match tools.board.set_overlay(self.name().as_str(), overlay) {
-            Ok(()) => tools.pace.swapped(began),
-            Err(error) => {
-                tracing::error!(model = %self.name(), %error, "what was decided cannot be put in place");
-            }
-        }
     }
 
     /// The write that keeps the state.

@@ -294,7 +294,7 @@ fn profile(profile: &Profile, path: &str, report: &mut Report) {
     let shares = profile.shares.iter().all(|share| *share > 0.0) && (sum - 1.0).abs() < 1e-6;
     if !shares || !(2..=MAX_BINS).contains(&profile.shares.len()) {
         // A bin that was never filled in the training would make one value in it endless drift.
-        let empty = profile.shares.iter().find(|share| !(**share > 0.0));
+        let empty = profile.shares.iter().find(|share| share.is_nan() || **share <= 0.0);
         report.add(
             path.to_owned(),
             match empty {
