@@ -39,8 +39,7 @@ enum Story {
 fn story(kind: &str) -> (Story, usize) {
     match kind {
         // The start, the step, the rollback.
-        "setLive" | "decide" | "notify" => (Story::Rollback, 3),
-        "persist" => (Story::Rollback, 4),
+        "setLive" | "decide" | "notify" | "persist" => (Story::Rollback, 3),
         "runGate" | "latch" => (Story::Rollback, 1),
         "unlatch" => (Story::Clear, 1),
         "archive" => (Story::Supersede, 1),
@@ -95,11 +94,13 @@ impl Scene {
     }
 
     fn config(&self) -> String {
-        let analysis = match self.story {
-            Story::Incident => {
-                "      analysis: {circuitBreaker: none, metrics: [{errorRate: {absolute: {max: 5%}}}]}\n"
-            }
-            _ => "",
+        // What both versions suffer can be told from what one does once stable has had 20 requests.
+        let (weight, analysis) = match self.story {
+            Story::Incident => (
+                "5%",
+                "      analysis: {circuitBreaker: none, metrics: [{errorRate: {absolute: {max: 5%}}}]}\n",
+            ),
+            _ => ("50%", ""),
         };
         format!(
             "store: {{path: '{{dir}}/rollouts.db'}}
@@ -111,7 +112,7 @@ models:
       - {{name: v2, upstream: {{url: '{}'}}}}
       - {{name: v3, upstream: {{url: '{}'}}}}
     rollout:
-      steps: [{{setWeight: {{weight: 50%, minDuration: 1h}}}}]
+      steps: [{{setWeight: {{weight: {weight}, minDuration: 1h}}}}]
 {analysis}",
             self.trail.url(),
             self.v1.url(),

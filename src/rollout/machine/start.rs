@@ -22,19 +22,27 @@ const MAX_ATTEMPTS: usize = 1_024;
 impl ModelState {
     pub(super) fn start(&mut self, start: Start, now: Timestamp) -> Result<Vec<Effect>, Refusal> {
         self.admit(&start)?;
-        let mut effects = Vec::new();
+        let (mut effects, mut told) = (Vec::new(), Vec::new());
         if self.running().is_some() {
             let by = By::Actor(start.by.clone());
             effects.extend(self.turn(now, |turn| turn.end_by_hand(Phase::Superseded, Action::Supersede, by)));
             effects.retain(|effect| *effect != Effect::Persist);
+            told.extend(
+                effects.extract_if(.., |effect| matches!(effect, Effect::Notify(_) | Effect::Alert(_))),
+            );
             let ended = self.rollout.take().map(|rollout| Effect::Archive(Box::new(rollout)));
-            // What is archived lasts before the rest of it is told.
             let first = effects.iter().position(|effect| !matches!(effect, Effect::SetLive(_))).unwrap_or(0);
             effects.splice(first..first, ended);
         }
         let attempt = self.count_attempt(&start.candidate.digest);
         self.rollout = Some(self.new_rollout(start, attempt, now));
-        effects.extend(self.turn(now, |turn| turn.begin()));
+        let mut begun = self.turn(now, |turn| turn.begin());
+        // The end of the one and the beginning of the other last together, before either is told: a
+        // process that died between them would come back with a rollout that had ended.
+        let lasts = |effect: &Effect| matches!(effect, Effect::Persist | Effect::Decide(_));
+        let rest = begun.iter().position(|effect| !lasts(effect)).unwrap_or(begun.len());
+        begun.splice(rest..rest, told);
+        effects.extend(begun);
         Ok(effects)
     }
 

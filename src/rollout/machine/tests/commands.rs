@@ -64,7 +64,7 @@ fn another_rollout_takes_the_place_of_one_that_runs_only_if_asked_to() {
     next.supersede = true;
     world.log.clear();
     world.start(next).unwrap();
-    assert_eq!(world.log[..3], ["SetLive", "Archive", "Decide"]);
+    assert_eq!(world.log[..5], ["SetLive", "Archive", "Decide", "Persist", "Decide"], "in one write");
     let superseded = world.records.iter().find(|record| record.action == Action::Supersede).unwrap();
     assert_eq!(superseded.rollout, "r1");
     assert_eq!(world.rollout().id, "r2");
