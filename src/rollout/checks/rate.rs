@@ -14,6 +14,8 @@ use super::{INTERVAL_ALPHA, Scene, Withheld};
 
 /// Requests of the stable arm without which it is not said to break a limit as well.
 const SHARED_REQUESTS: u64 = 20;
+/// With fewer, its events must be rarer than this for a rate that keeps the limit.
+const FEW_ALPHA: f64 = 0.01;
 /// Weights that totals are kept for; later ones are added to the nearest earlier one.
 const WEIGHTS: usize = 32;
 
@@ -236,7 +238,9 @@ impl Absolute {
 
     /// Whether the stable arm broke the limit while the evidence against the candidate grew.
     fn shared(&self) -> bool {
-        self.stretch.requests.stable >= SHARED_REQUESTS && self.stretch.rates().stable > self.max
+        let (events, requests) = (self.stretch.events.stable, self.stretch.requests.stable);
+        self.stretch.rates().stable > self.max
+            && (requests >= SHARED_REQUESTS || is_beyond_chance(events, requests, self.max))
     }
 
     pub(super) fn e_value(&self) -> f64 {
@@ -254,6 +258,22 @@ impl Absolute {
     pub(super) fn stretch(&self) -> Tally {
         self.stretch
     }
+}
+
+/// Whether a few requests are enough to say that the rate is above `max`: with it, this many events or
+/// more would be seen in one of `1 / FEW_ALPHA` cases at most. When everything fails at once, the
+/// candidate's evidence may be there before the stable arm has had [`SHARED_REQUESTS`].
+fn is_beyond_chance(events: u64, requests: u64, max: f64) -> bool {
+    let n = requests as f64;
+    // The binomial tail, from no event on: each term follows from the one before.
+    let mut term = (1.0 - max).powf(n);
+    let mut below = 0.0;
+    for k in 0..events.min(requests) {
+        below += term;
+        let k = k as f64;
+        term *= (n - k) / (k + 1.0) * max / (1.0 - max);
+    }
+    1.0 - below <= FEW_ALPHA
 }
 
 #[cfg(test)]
@@ -277,6 +297,34 @@ mod tests {
             assert!(check.e_value() < 100.0 || check.withheld().is_some(), "it strikes afterwards");
         }
         assert!(!check.incident(), "the incident is over");
+    }
+
+    #[test]
+    fn an_incident_from_the_first_request_on_strikes_nobody() {
+        for (stable, candidate) in [(1, 1), (9, 1), (19, 1)] {
+            let mut check = Absolute::new(0.05);
+            for _ in 0..50 {
+                check.observe(tally((stable, stable), (candidate, candidate)), 100.0);
+                assert!(check.e_value() < 100.0 || check.withheld().is_some(), "{stable}:{candidate}");
+            }
+            assert!(check.incident(), "{stable}:{candidate}");
+        }
+    }
+
+    #[test]
+    fn a_few_events_are_beyond_chance_only_where_they_are_rare() {
+        for (events, requests, max, beyond) in [
+            (0, 0, 0.05, false),
+            (1, 1, 0.05, false),
+            (2, 2, 0.05, true),
+            (2, 10, 0.05, false),
+            (4, 10, 0.05, true),
+            (3, 3, 0.5, false),
+            (7, 7, 0.5, true),
+            (19, 19, 1.0, false),
+        ] {
+            assert_eq!(is_beyond_chance(events, requests, max), beyond, "{events} of {requests}, {max}");
+        }
     }
 
     #[test]
