@@ -31,8 +31,9 @@ pub mod upstream;
 // Floor 4: the live table.
 pub mod routing;
 
-// Floor 5: shadow, change.
+// Floor 5: shadow, change, load tests.
 pub mod control;
+pub mod load;
 pub mod mirror;
 
 // Floor 6: the life of one request, what an operator wrote.

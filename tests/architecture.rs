@@ -29,6 +29,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("upstream", 3),
     ("routing", 4),
     ("control", 5),
+    ("load", 5),
     ("mirror", 5),
     ("config", 6),
     ("proxy", 6),

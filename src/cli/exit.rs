@@ -13,13 +13,18 @@ Exit codes:
    1  something is wrong: the configuration, a file, an answer, a record that does not verify
    2  the command line is wrong
    3  rolled back
-   4  inconclusive: the rollout waits, because a step ended without evidence
+   4  inconclusive: the rollout waits, because a step ended without evidence; of a load test, too few
+      requests were made to say whether the goals hold
    5  aborted, by somebody or because the candidate could not be loaded
    6  superseded by another rollout
    7  --timeout is over; the rollout goes on
-   8  no sidecar answers
+   8  no sidecar answers; of a load test, nothing that is to be tested
    9  refused: it contradicts what is under way, or the candidate is latched
-  10  not allowed: no token, an unknown one, or one that may only read";
+  10  not allowed: no token, an unknown one, or one that may only read
+  11  a load test's goals do not hold
+  12  a load test is invalid: the generator could not send as it was meant to
+  13  a load test cannot begin: the scenario, its inputs, a goal, the model's name, a remote address
+  14  a load test was interrupted; its report is that of a part";
 
 /// How the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +52,14 @@ pub(super) enum Exit {
     Refused = 9,
     /// The sidecar does not let this caller in.
     Denied = 10,
+    /// A load test's goals do not hold.
+    GoalsMissed = 11,
+    /// A load test says nothing, because the generator fell behind.
+    Invalid = 12,
+    /// A load test cannot begin.
+    BadInput = 13,
+    /// A load test was stopped.
+    Interrupted = 14,
 }
 
 impl Exit {
@@ -64,6 +77,10 @@ impl Exit {
             Self::Unreachable => "unreachable",
             Self::Refused => "refused",
             Self::Denied => "denied",
+            Self::GoalsMissed => "fail",
+            Self::Invalid => "invalid",
+            Self::BadInput => "badInput",
+            Self::Interrupted => "interrupted",
         }
     }
 }
@@ -128,10 +145,17 @@ mod tests {
             Exit::Unreachable,
             Exit::Refused,
             Exit::Denied,
+            Exit::GoalsMissed,
+            Exit::Invalid,
+            Exit::BadInput,
+            Exit::Interrupted,
         ];
+        // Lines that go on begin further to the right.
+        let first = |line: &&str| !line.starts_with("      ");
         let listed: Vec<u8> = TABLE
             .lines()
             .skip(1)
+            .filter(first)
             .map(|line| line.split_whitespace().next().unwrap().parse().unwrap())
             .collect();
         assert_eq!(listed, all.map(|exit| exit as u8));

@@ -8,6 +8,7 @@ mod check;
 mod exit;
 mod file;
 mod format;
+mod load;
 mod numbers;
 mod plan;
 mod rollout;
@@ -84,12 +85,19 @@ enum Command {
     /// a rollout, which no configuration undoes.
     Check(check::CheckArgs),
     /// Print the JSON Schema of the configuration, for editors and pipelines.
-    Schema,
+    Schema {
+        /// The schema of scenarios of load tests instead.
+        #[arg(long)]
+        load: bool,
+    },
     /// Move models to other versions, and see how they fare.
     Rollout(Box<rollout::RolloutArgs>),
     /// What a policy would find, how fast and at what risk, before the first request.
     #[command(after_help = plan::EXAMPLES)]
     Plan(plan::PlanArgs),
+    /// Load a server as its users will, and say whether the goals hold.
+    #[command(after_help = load::help())]
+    Load(Box<load::LoadArgs>),
 }
 
 /// Runs the command line of this process.
@@ -97,9 +105,10 @@ pub fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve { config, log, log_format } => serve(&config, log.as_deref(), log_format),
         Command::Check(args) => check::check(&args),
-        Command::Schema => schema(),
+        Command::Schema { load } => schema(load),
         Command::Rollout(args) => rollout::run(&args),
         Command::Plan(args) => plan::plan(&args),
+        Command::Load(args) => load::load(&args),
     };
     match done {
         Ok(exit) => exit.into(),
@@ -122,7 +131,7 @@ fn serve(
     Ok(Exit::Done)
 }
 
-fn schema() -> Result<Exit, Failure> {
-    let schema = format::json(&config::schema())?;
+fn schema(load: bool) -> Result<Exit, Failure> {
+    let schema = format::json(&if load { config::scenario_schema() } else { config::schema() })?;
     Ok(if say::result(&schema) { Exit::Done } else { Exit::Error })
 }

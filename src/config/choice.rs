@@ -6,6 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::base::Role;
 use crate::divergence::ShapeRule;
+use crate::load::spec::Format;
 use crate::notify::{EventKind, Severity};
 use crate::onnx::{Optimization, Provider};
 use crate::rollout::policy::{GateKind, OnInconclusive, Signal, Unit};
@@ -87,6 +88,15 @@ pub(super) enum ComparatorWord {
     Status,
 }
 
+/// How requests are spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ArrivalWord {
+    /// Evenly.
+    Constant,
+    /// A Poisson process.
+    Poisson,
+}
+
 /// What a class is read from, by its name alone.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum LabelWord {
@@ -114,6 +124,11 @@ words! {
     ComparatorWord, "ComparatorWord", "a comparator":
         "auto" => Self::Auto, "exact" => Self::Exact, "json" => Self::Json, "label" => Self::Label,
         "numeric" => Self::Numeric, "text" => Self::Text, "status" => Self::Status;
+    ArrivalWord, "ArrivalWord", "how requests are spread":
+        "constant" => Self::Constant, "poisson" => Self::Poisson;
+    Format, "RequestFormat", "a format of requests":
+        "v2" => Self::V2, "v2-binary" => Self::V2Binary, "grpc" => Self::Grpc, "v1" => Self::V1,
+        "chat" => Self::Chat, "chat-stream" => Self::ChatStream, "plain" => Self::Plain;
     LabelWord, "LabelWord", "what a class is read from":
         "class" => Self::Class, "argmax" => Self::Argmax;
     ShapeRule, "ShapeRule", "when shapes are the same":
@@ -164,6 +179,10 @@ mod tests {
         for (word, shape) in ShapeRule::WORDS {
             assert_eq!(serde_json::to_value(shape).unwrap(), *word);
         }
+        for (word, format) in Format::WORDS {
+            assert_eq!(format.word(), *word);
+        }
+        assert_eq!(Format::WORDS.len(), Format::ALL.len());
         for (word, severity) in Severity::WORDS {
             assert_eq!(serde_json::to_value(severity).unwrap(), *word);
         }

@@ -8,11 +8,12 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::base::ModelName;
 use crate::control::rollouts::spec::RolloutSpec;
+use crate::load::spec::Scenario;
 use crate::routing::spec::VersionSpec;
 
-use super::build::{build, lone_version};
+use super::build::{build, load_test, lone_version};
 use super::problem::{At, ConfigErrors, Report};
-use super::raw::{Root, Version};
+use super::raw::{LoadTest, Root, Version};
 use super::read::{Read, place};
 use super::spec::Config;
 use super::tree::{self, Entry, Kind, Mark, Node};
@@ -39,6 +40,40 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
 /// [`ConfigErrors`] with every mistake that can be found.
 pub fn parse(text: &str, base: &Path) -> Result<Config, ConfigErrors> {
     read("config", text, base)
+}
+
+/// Reads and checks the scenario of a load test at `path`. Relative paths in it start at its folder.
+/// Blocks: it reads the file, and looks whether the files it names are there.
+///
+/// # Errors
+/// [`ConfigErrors`] with every mistake that can be found.
+pub fn load_scenario(path: &Path) -> Result<Scenario, ConfigErrors> {
+    let name = path.display().to_string();
+    let text = text(path).map_err(|(line, column, message, fix)| {
+        let mut report = Report::new(&name);
+        report.wrong(&At { line, column, ..At::default() }, message, fix);
+        report.refuse()
+    })?;
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    scenario(&name, &stem, &text, path.parent().unwrap_or(Path::new("")))
+}
+
+/// Checks a scenario of a load test that is `text`, called `scenario` in messages; `name` is what
+/// the test is called unless it says so. Relative paths in it start at `base`. Blocks as
+/// [`load_scenario`] does.
+///
+/// # Errors
+/// [`ConfigErrors`] with every mistake that can be found.
+pub fn parse_scenario(text: &str, name: &str, base: &Path) -> Result<Scenario, ConfigErrors> {
+    scenario("scenario", name, text, base)
+}
+
+fn scenario(file: &str, name: &str, text: &str, base: &Path) -> Result<Scenario, ConfigErrors> {
+    let mut report = Report::new(file);
+    let found = tree::parse(text, &mut report)
+        .and_then(|node| LoadTest::read(&node, &place(String::new(), node.mark, &node), &mut report))
+        .map(|raw| load_test(&raw, name, base, &mut report));
+    Ok(report.finish(found)?.0)
 }
 
 /// Checks one version of `model`, called `version` in messages: YAML or JSON with the keys that a

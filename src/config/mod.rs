@@ -20,7 +20,7 @@ mod text;
 mod tree;
 mod url;
 
-pub use load::{load, parse, parse_policy, parse_version};
+pub use load::{load, load_scenario, parse, parse_policy, parse_scenario, parse_version};
 pub use problem::{ConfigErrors, Problem, Severity};
-pub use schema::schema;
+pub use schema::{scenario_schema, schema};
 pub use spec::{AccessLogSpec, AdminRole, AdminSpec, AdminToken, Config, DrainSpec, ModelControl};

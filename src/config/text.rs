@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Method};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::base::{BindAddress, ModelName, VersionName};
+use crate::load::slo::Slo;
 
 use super::problem::{At, Report, short};
 use super::read::{Read, looks_otherwise};
@@ -203,6 +204,32 @@ texts! {
     /// Start of a path, by whole segments.
     PrefixText(String), "a path such as \"/score\"", prefix,
         { "pattern": "^/[^?#\\s]*$" };
+    /// Where a load test sends to: a URL with or without a path.
+    LoadUrlText(LoadUrl), "a URL such as \"http://127.0.0.1:8080\"", load_url,
+        { "pattern": "^(https?://[^/?#@]+(/[^?#]*)?|unix:/.+)$" };
+    /// Path and query of a request.
+    RequestPathText(String), "a path such as \"/score\"",
+        |t| match t.starts_with('/') && t.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
+            true => Ok(t.to_owned()),
+            false => Err((
+                format!("{:?} is not a path", short(t)),
+                "start it with `/`, without fragment, and write other characters as %XX".to_owned(),
+            )),
+        },
+        { "pattern": "^/[^#\\s]*$" };
+    /// Method of a request.
+    MethodText(Method), "a method such as POST",
+        |t| match Method::try_from(t) {
+            Ok(Method::CONNECT) | Err(_) => {
+                Err((format!("{:?} is not a method", short(t)), "write GET, POST, PUT, PATCH or DELETE".to_owned()))
+            }
+            Ok(method) => Ok(method),
+        },
+        { "pattern": "^[A-Z]+$" };
+    /// A goal of a load test.
+    SloText(Slo), "a goal such as \"p99 < 80ms\"",
+        |t| Slo::parse(t).map_err(|error| (error.message, error.fix)),
+        { "examples": ["p99 < 80ms", "errors < 0.1%", "throughput > 390/s", "goodput > 99%", "B/A p99 < 1.1"] };
     /// Name in a certificate.
     ServerNameText(String), "a host name",
         |t| rustls::pki_types::ServerName::try_from(t).map(|_| t.to_owned()).map_err(|_| (
@@ -210,6 +237,60 @@ texts! {
             "write the DNS name or IP address in the server's certificate".into(),
         )),
         { "minLength": 1 };
+}
+
+/// Any text; what YAML takes for a number or truth value is the text that was written.
+#[derive(Debug, Clone)]
+pub(super) struct AnyText(pub String);
+
+impl Read for AnyText {
+    fn read(node: &Node, at: &At, report: &mut Report) -> Option<Self> {
+        let (text, _) = scalar(node, at, "a text", report)?;
+        Some(Self(text.to_owned()))
+    }
+}
+
+impl JsonSchema for AnyText {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "AnyText".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "number", "boolean"] })
+    }
+}
+
+/// A URL of a load test, taken apart.
+#[derive(Debug, Clone)]
+pub(super) struct LoadUrl {
+    /// As it was written.
+    pub written: String,
+    /// Where it is.
+    pub url: Url,
+    /// Its path without `/` at the end.
+    pub prefix: String,
+}
+
+fn load_url(text: &str) -> Result<LoadUrl, Refusal> {
+    let start = text.find("://").map_or(0, |at| at + 3);
+    let path = match text.starts_with("unix:") {
+        true => None,
+        false => text.get(start..).and_then(|rest| rest.find(['/', '?', '#'])).map(|at| start + at),
+    };
+    let (base, path) = path.and_then(|at| text.split_at_checked(at)).unwrap_or((text, ""));
+    if !path.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#')) {
+        return Err((
+            format!("{:?} has a query, a fragment or signs that no path has", short(text)),
+            "write them in the path of a request".to_owned(),
+        ));
+    }
+    Ok(LoadUrl {
+        written: text.to_owned(),
+        url: url::parse(base)?,
+        prefix: path.trim_end_matches('/').to_owned(),
+    })
 }
 
 const HEADER_PATTERN: &str = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$";

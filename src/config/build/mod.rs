@@ -11,6 +11,7 @@ mod files;
 mod gates;
 mod headers;
 mod listeners;
+mod load;
 mod matches;
 mod mirrors;
 mod model;
@@ -38,6 +39,8 @@ use super::raw;
 use super::read::Field;
 use super::scalar::{Count, Share, Size, Time};
 use super::spec::{AccessLogSpec, Config, DrainSpec, ModelControl};
+
+pub(super) use load::load_test;
 
 /// The configuration that `root` describes; of no use when there is a mistake in `report`.
 pub(super) fn build(root: &raw::Root, base: &Path, hash: String, report: &mut Report) -> Config {

@@ -7,6 +7,7 @@ mod admin;
 mod analysis;
 mod compare;
 mod downstream;
+mod load;
 mod mirror;
 mod model;
 mod notification;
@@ -21,6 +22,10 @@ pub(super) use analysis::{
 };
 pub(super) use compare::{Comparator, Compare, JsonCompare, JsonTolerance, LabelCompare, Pairs, TextCompare};
 pub(super) use downstream::{Downstream, Listener, ListenerTls};
+pub(super) use load::{
+    Load, LoadCheck, LoadFindMax, LoadInputs, LoadLimits, LoadRequest, LoadResource, LoadStage, LoadTarget,
+    LoadTest,
+};
 pub(super) use mirror::Mirror;
 pub(super) use model::{Match, Model, Sticky};
 pub(super) use notification::{Alertmanager, GitHub, Notification, Opsgenie, PagerDuty, Slack, Webhook};

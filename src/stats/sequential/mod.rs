@@ -43,7 +43,7 @@ mod interval;
 mod power;
 mod rate;
 mod sample_ratio;
-mod special;
+pub(crate) mod special;
 mod tail;
 mod tilt;
 mod wealth;

@@ -86,7 +86,7 @@ pub(super) fn ln_gamma(mut x: f64) -> f64 {
 }
 
 /// `ln B(a, b)` for positive arguments.
-pub(super) fn ln_beta(a: f64, b: f64) -> f64 {
+pub(crate) fn ln_beta(a: f64, b: f64) -> f64 {
     ln_gamma(a) + ln_gamma(b) - ln_gamma(a + b)
 }
 
@@ -117,7 +117,7 @@ pub(super) fn normal_quantile(p: f64) -> f64 {
 }
 
 /// Where `left` stops being true between two numbers, as exactly as `f64` can tell.
-pub(super) fn bisect(mut from: f64, mut to: f64, left: impl Fn(f64) -> bool) -> f64 {
+pub(crate) fn bisect(mut from: f64, mut to: f64, left: impl Fn(f64) -> bool) -> f64 {
     // Each round halves; 200 are enough for the whole range of f64 and mostly 60 are used.
     for _ in 0..200 {
         let middle = 0.5 * (from + to);

@@ -1,0 +1,185 @@
+//! How many times slower one target was than the other, and how sure that is.
+//!
+//! Both got their requests in turns, so each slice of time saw both under the same circumstances.
+//! Slices are drawn with replacement (a bootstrap of blocks of time), the statistic of both targets
+//! is computed from the same slices, and the middle of the ratios is the interval. Bursts within a
+//! slice, and disturbances that hit both, are so accounted for.
+
+use super::histogram::{Coarse, rank};
+use super::interval::Interval;
+use super::random::{Purpose, bits};
+use super::series::{Series, Slice};
+use super::slo::{Statistic, Timing};
+
+/// How often slices are drawn.
+const DRAWS: u64 = 500;
+
+/// Values that slices hold, each by its place in one rising list.
+struct Values {
+    seconds: Vec<f64>,
+    /// For each slice: places and counts, and how many failed.
+    slices: Vec<(Vec<(usize, u64)>, u64)>,
+}
+
+impl Values {
+    fn of(slices: &[Slice], timing: Timing) -> Self {
+        let empty = Coarse::default();
+        let pick = |slice: &Slice| -> Vec<(f64, u64)> {
+            match timing {
+                Timing::FirstToken => slice.first_token.as_deref().unwrap_or(&empty).values().collect(),
+                _ => slice.latency.values().collect(),
+            }
+        };
+        let found: Vec<Vec<(f64, u64)>> = slices.iter().map(pick).collect();
+        let mut seconds: Vec<f64> = found.iter().flatten().map(|(value, _)| *value).collect();
+        seconds.sort_by(f64::total_cmp);
+        seconds.dedup();
+        let place = |value: f64| seconds.partition_point(|known| *known < value);
+        let slices = found
+            .iter()
+            .zip(slices)
+            .map(|(values, slice)| (values.iter().map(|(v, n)| (place(*v), *n)).collect(), slice.failed))
+            .collect();
+        Self { seconds, slices }
+    }
+
+    /// The statistic of the slices that `chosen` names, each as often as it is named.
+    fn statistic(&self, chosen: &[usize], statistic: Statistic, counts: &mut Vec<u64>) -> Option<f64> {
+        counts.clear();
+        counts.resize(self.seconds.len(), 0);
+        let mut failed = 0;
+        for slice in chosen.iter().filter_map(|at| self.slices.get(*at)) {
+            failed += slice.1;
+            for (place, count) in &slice.0 {
+                if let Some(sum) = counts.get_mut(*place) {
+                    *sum += count;
+                }
+            }
+        }
+        let total: u64 = counts.iter().sum();
+        match statistic {
+            Statistic::Mean => {
+                let sum: f64 = counts.iter().zip(&self.seconds).map(|(n, v)| *n as f64 * v).sum();
+                (total > 0 && failed == 0).then(|| sum / total as f64)
+            }
+            Statistic::Max => None,
+            Statistic::Quantile(q) => {
+                let wanted = rank(q, total + failed);
+                let mut below = 0;
+                counts.iter().zip(&self.seconds).find_map(|(count, value)| {
+                    below += count;
+                    (below >= wanted.max(1)).then_some(*value)
+                })
+            }
+        }
+    }
+}
+
+/// A ratio and its interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ratio {
+    /// The second target's statistic divided by the first one's; infinite where only the second
+    /// one's falls among failures.
+    pub value: f64,
+    /// Where it may be.
+    pub interval: Interval,
+}
+
+/// The ratio of `second` to `first`. None where there is not enough to speak of.
+pub fn ratio(
+    first: &Series,
+    second: &Series,
+    timing: Timing,
+    statistic: Statistic,
+    confidence: f64,
+    seed: u64,
+) -> Option<Ratio> {
+    let (a, b) = (Values::of(&first.slices, timing), Values::of(&second.slices, timing));
+    let count = a.slices.len().min(b.slices.len());
+    let (mut room_a, mut room_b) = (Vec::new(), Vec::new());
+    let mut of = |chosen: &[usize]| {
+        let a = a.statistic(chosen, statistic, &mut room_a);
+        let b = b.statistic(chosen, statistic, &mut room_b);
+        match (a, b) {
+            (Some(a), Some(b)) if a > 0.0 => Some(b / a),
+            (Some(_), None) => Some(f64::INFINITY),
+            (None, Some(_)) => Some(0.0),
+            _ => None,
+        }
+    };
+    let all: Vec<usize> = (0..count).collect();
+    let value = of(&all)?;
+    let mut ratios = Vec::with_capacity(usize::try_from(DRAWS).unwrap_or(0));
+    let mut chosen = vec![0; count];
+    for draw in 0..DRAWS {
+        for (at, place) in chosen.iter_mut().enumerate() {
+            let drawn = bits(seed, Purpose::Resample, draw * count as u64 + at as u64) % count as u64;
+            *place = usize::try_from(drawn).unwrap_or(0);
+        }
+        ratios.extend(of(&chosen));
+    }
+    ratios.sort_by(f64::total_cmp);
+    let tail = 0.5 * (1.0 - confidence);
+    let at = |q: f64| {
+        let place = (q * (ratios.len().saturating_sub(1)) as f64).round() as usize;
+        ratios.get(place).copied()
+    };
+    // Too few slices to draw from say nothing about what varies between them.
+    let interval = match count >= 8 {
+        true => Interval { low: at(tail)?, high: at(1.0 - tail)? },
+        false => Interval { low: 0.0, high: f64::INFINITY },
+    };
+    Some(Ratio { value, interval })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::random::unit;
+    use super::super::series::{Done, Failure};
+    use super::*;
+
+    /// A series whose latencies are exponential around `mean_ms` times what each second brings.
+    fn series(mean_ms: f64, seed: u64, fail_every: u64) -> Series {
+        let mut series = Series::new(60.0);
+        for n in 0..12_000_u64 {
+            let at = n as f64 / 200.0;
+            // A disturbance that both targets share.
+            let weather = if (at as u64) % 10 == 0 { 3.0 } else { 1.0 };
+            let latency = -mean_ms * weather * (1.0 - unit(seed, Purpose::Value, n)).ln();
+            let failure = (fail_every > 0 && n % fail_every == 0).then_some(Failure::Timeout);
+            series.record(
+                &Done { intended: at, latency: (latency * 1e6) as u64 + 1000, failure, ..Done::default() },
+                60.0,
+            );
+        }
+        series
+    }
+
+    #[test]
+    fn the_same_service_has_a_ratio_of_one_and_a_slower_one_its_own() {
+        let p99 = Statistic::Quantile(0.99);
+        let (a, b, slow) = (series(5.0, 1, 0), series(5.0, 2, 0), series(6.5, 3, 0));
+        let same = ratio(&a, &b, Timing::Latency, p99, 0.95, 1).unwrap();
+        assert!(same.interval.low < 1.0 && 1.0 < same.interval.high, "{same:?}");
+        assert!(same.interval.high - same.interval.low < 0.5, "{same:?}");
+        let slower = ratio(&a, &slow, Timing::Latency, Statistic::Quantile(0.5), 0.95, 1).unwrap();
+        assert!(slower.interval.low > 1.15 && slower.interval.high < 1.45, "{slower:?}");
+        assert_eq!(
+            ratio(&a, &slow, Timing::Latency, p99, 0.95, 1),
+            ratio(&a, &slow, Timing::Latency, p99, 0.95, 1)
+        );
+    }
+
+    #[test]
+    fn failures_of_one_side_are_slower_than_anything() {
+        let (good, bad) = (series(5.0, 1, 0), series(5.0, 2, 50));
+        let found = ratio(&good, &bad, Timing::Latency, Statistic::Quantile(0.99), 0.95, 1).unwrap();
+        assert_eq!(found.value, f64::INFINITY);
+        assert_eq!(
+            ratio(&bad, &good, Timing::Latency, Statistic::Quantile(0.99), 0.95, 1).unwrap().value,
+            0.0
+        );
+        let empty = Series::new(60.0);
+        assert_eq!(ratio(&empty, &empty, Timing::Latency, Statistic::Mean, 0.95, 1), None);
+    }
+}
