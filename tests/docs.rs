@@ -1,5 +1,5 @@
 //! What the documents say is true: every configuration in them is accepted, every file they link
-//! to is there. The commands of README.md are run by `.ci/run`.
+//! to is there. The commands of README.md and docs/load.md are run by `.ci/run`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 fn documents() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let found =
-        ["README.md", "ARCHITECTURE.md", "load-tests/README.md", "docs/onnx.md", "docs/statistics.md"].map(
+        ["README.md", "ARCHITECTURE.md", "load-tests/README.md", "docs/load.md", "docs/onnx.md", "docs/statistics.md"].map(
             |name| {
                 let path = root.join(name);
                 let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -24,14 +24,12 @@ fn documents() -> Vec<(PathBuf, String)> {
     found.into()
 }
 
-/// Fenced blocks of a language, with the line they begin on.
+/// Fenced blocks of a language, by what stands behind the fence, with the line they begin on.
 fn blocks(text: &str, language: &str) -> Vec<(usize, String)> {
     let (mut found, mut inside) = (Vec::new(), None::<(usize, bool, String)>);
     for (number, line) in text.lines().enumerate() {
         match (&mut inside, line.strip_prefix("```")) {
-            (None, Some(info)) => {
-                inside = Some((number + 2, info.split(' ').next() == Some(language), String::new()))
-            }
+            (None, Some(info)) => inside = Some((number + 2, info == language, String::new())),
             (Some(_), Some(_)) => {
                 if let Some((at, true, block)) = inside.take() {
                     found.push((at, block));
@@ -55,6 +53,20 @@ fn every_configuration_shown_is_accepted() {
         for (line, block) in blocks(&text, "yaml") {
             let base = path.parent().unwrap();
             if let Err(errors) = switchback::config::parse(&block, base) {
+                panic!("{}:{line}:\n{errors}", path.display());
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 0);
+}
+
+#[test]
+fn every_scenario_shown_is_accepted() {
+    let mut seen = 0;
+    for (path, text) in documents() {
+        for (line, block) in blocks(&text, "yaml scenario") {
+            if let Err(errors) = switchback::config::parse_scenario(&block, "shown", path.parent().unwrap()) {
                 panic!("{}:{line}:\n{errors}", path.display());
             }
             seen += 1;

@@ -303,7 +303,7 @@ fn metadata(
 ) -> Result<Vec<InputMeta>, PrepareError> {
     let path = format!("{}{}", spec.prefix, encode::metadata_path(request));
     let headers: HeaderMap = spec.headers.iter().cloned().collect();
-    let what = format!("GET {}{path}", spec.url.trim_end_matches('/').trim_end_matches(&spec.prefix));
+    let what = format!("GET {}{path}", spec.origin());
     // A server of gRPC alone has no such page; it is asked in its own language.
     if request.format == Format::Grpc {
         let (body, name) = encode::metadata_request(request);
@@ -346,8 +346,10 @@ fn unreachable(spec: &TargetSpec, fault: &Fault) -> PrepareError {
     PrepareError::Unreachable { url: spec.url.clone(), why: fault.detail.to_string() }
 }
 
-/// What a server said no to, with the beginning of its reasons.
+/// What a server said no to, with the beginning of its reasons. One that says that it cannot serve
+/// now is not there, as far as a load test goes.
 fn refused(what: &str, said: &Said, fix: &str) -> PrepareError {
+    let not_now = matches!(said.status, 502..=504) || said.grpc == Some(14);
     let grpc_message =
         said.headers.get(crate::wire::grpc::GRPC_MESSAGE).and_then(|value| value.to_str().ok());
     let text = match grpc_message {
@@ -361,6 +363,11 @@ fn refused(what: &str, said: &Said, fix: &str) -> PrepareError {
         Some(grpc) => format!("grpc-status {grpc}"),
         None => said.status.to_string(),
     };
+    if not_now {
+        let reason = if line.is_empty() { String::new() } else { format!(" ({line})") };
+        let why = format!("answered {status}{reason}: wait until it is ready");
+        return PrepareError::Unreachable { url: what.to_owned(), why };
+    }
     PrepareError::Refused {
         what: what.to_owned(),
         status,
@@ -397,8 +404,7 @@ fn try_one(prepared: &Prepared, kind: &Kind, request: &RequestSpec, at: usize) -
         too_long: false,
     };
     let status_only = CheckSpec { status: request.check.status, ..CheckSpec::default() };
-    let what =
-        || format!("{} {}{uri}", kind.method, spec.url.trim_end_matches('/').trim_end_matches(&spec.prefix));
+    let what = || format!("{} {}{uri}", kind.method, spec.origin());
     let fix = match &request.model {
         Some(model) => format!("check that {model:?} is the model's name and takes these inputs"),
         None => "check the path and the body".to_owned(),

@@ -105,7 +105,7 @@ pub struct TargetResult {
     #[serde(flatten)]
     pub all: Measures,
     /// Each kind of request, where there are several.
-    pub requests: Vec<KindResult>,
+    pub kinds: Vec<KindResult>,
     /// Latency at rising quantiles: share and seconds (`null` among failures).
     pub curve: Vec<(f64, Option<f64>)>,
     /// The measured time in slices.
@@ -286,7 +286,7 @@ pub fn result(scenario: &Scenario, counted: &Counted, resources: Vec<Taken>, rat
             TargetResult {
                 name: target.name.clone(),
                 url: target.url.clone(),
-                requests: if kinds.len() > 1 { named.collect() } else { Vec::new() },
+                kinds: if kinds.len() > 1 { named.collect() } else { Vec::new() },
                 curve: curve(&all),
                 slices: slices(&all, seconds),
                 all: measures(&all, seconds, scenario.confidence),
@@ -348,11 +348,11 @@ fn words(scenario: &Scenario, rate: Option<f64>) -> String {
                 ArrivalSpec::Trace(_) => "as recorded",
             };
             let stages = if stages.len() > 1 { format!(", {} stages", stages.len()) } else { String::new() };
-            format!("open loop, {:.6} requests/s{each}, {how}{stages}", Short(rate.unwrap_or(0.0)))
+            format!("open loop, {} requests/s{each}, {how}{stages}", Short(rate.unwrap_or(0.0)))
         }
         (LoadSpec::FindMax(spec), rate) => {
             let how = if spec.poisson { "Poisson" } else { "evenly spaced" };
-            format!("open loop, {:.6} requests/s{each}, {how}", Short(rate.unwrap_or(0.0)))
+            format!("open loop, {} requests/s{each}, {how}", Short(rate.unwrap_or(0.0)))
         }
     }
 }

@@ -264,7 +264,7 @@ fn statistic(text: &str) -> Option<Statistic> {
     let digits = text.strip_prefix('p')?;
     let plain = digits.bytes().all(|b| b.is_ascii_digit() || b == b'.') && digits.len() <= 8;
     let percent: f64 = digits.parse().ok().filter(|_| plain)?;
-    (percent > 0.0 && percent < 100.0).then_some(Statistic::Quantile(percent / 100.0))
+    (percent > 0.0 && percent < 100.0).then_some(Statistic::Quantile((percent * 1e4).round() / 1e6))
 }
 
 fn limit(metric: &Metric, value: &str) -> Result<f64, String> {

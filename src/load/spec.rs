@@ -55,6 +55,14 @@ pub struct TargetSpec {
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
+impl TargetSpec {
+    /// The URL without its path, to name a request by.
+    pub fn origin(&self) -> &str {
+        let url = self.url.trim_end_matches('/');
+        url.strip_suffix(self.prefix.as_str()).unwrap_or(url)
+    }
+}
+
 /// How a request is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {

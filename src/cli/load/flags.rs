@@ -147,7 +147,7 @@ impl Flags {
         document.insert("requests".to_owned(), json!([request]));
         document.insert("load".to_owned(), self.load());
         self.rest(&mut document)?;
-        read(&Value::Object(document), "load test")
+        read(&Value::Object(document), if first.is_empty() { "load" } else { first })
     }
 
     /// `scenario` with what these flags and the URL say otherwise.
@@ -168,7 +168,11 @@ impl Flags {
             return Err(format!("{flag}: a scenario says what is sent: write it there"));
         }
         // What flags say is read as a scenario of its own, and taken over where something was said.
-        let said = Flags { format: Some("plain".to_owned()), ..self.copied() };
+        let mut said = Flags { format: Some("plain".to_owned()), ..self.copied() };
+        if said.slo.is_empty() && !scenario.slos.is_empty() {
+            // A search needs a goal to hold; it is the scenario's that will be judged.
+            said.slo.push("errors<100%".to_owned());
+        }
         let url_of = |scenario: &Scenario| scenario.targets.first().map(|target| target.url.clone());
         let base = url.map(str::to_owned).or_else(|| url_of(&scenario)).unwrap_or_default();
         let other = said.scenario(Some(&base))?;

@@ -59,7 +59,7 @@ mod tests {
         assert_eq!(from_json(good).unwrap(), [meta]);
         for (text, part) in [
             ("{}", "names no inputs"),
-            ("[]", "not what it should be"),
+            ("7", "not what it should be"),
             (r#"{"inputs":[{"name":"x","datatype":"FLOAT"}]}"#, "unknown type \"FLOAT\""),
         ] {
             assert!(from_json(text.as_bytes()).unwrap_err().contains(part), "{text}");

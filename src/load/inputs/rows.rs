@@ -91,9 +91,18 @@ fn json_lines(name: &str, bytes: &[u8], label: Option<&str>) -> Result<Vec<Row>,
         let mut value: Value =
             serde_json::from_slice(line).map_err(|error| wrong(format!("the line is no JSON: {error}")))?;
         let label = label.map(|key| taken(&mut value, key).map_err(wrong)).transpose()?;
-        rows.push(Row { value, columns: None, label, line: line_number });
+        rows.push(Row { value: unwrapped(value), columns: None, label, line: line_number });
     }
     Ok(rows)
+}
+
+/// The body of a row that holds nothing else: `{"request": BODY}`.
+fn unwrapped(mut value: Value) -> Value {
+    let alone = value.as_object().is_some_and(|fields| fields.len() == 1);
+    match value.get_mut("request") {
+        Some(request) if alone => request.take(),
+        _ => value,
+    }
 }
 
 /// The label under `key`, taken out of the row.
@@ -296,6 +305,9 @@ mod tests {
             (json[1].value.clone(), json[1].label.as_deref(), json[1].line),
             (json!({"x": [3, 4]}), Some("b"), 3)
         );
+        let wrapped =
+            rows("{\"request\":{\"inputs\":[]},\"y\":1}\n", FileKind::JsonLines, Some("y")).unwrap();
+        assert_eq!(wrapped[0].value, json!({"inputs": []}));
         let csv = rows("a, b,class\n1,x,7\n.5,\"y,z\",8\n", FileKind::Csv, Some("class")).unwrap();
         assert_eq!(csv[1].value, json!({"a": 0.5, "b": "y,z"}));
         assert_eq!((csv[1].label.as_deref(), csv[1].line), (Some("8"), 3));

@@ -134,7 +134,7 @@ fn numbers(result: &RunResult, text: &mut String) {
                 times.iter().map(|times| row(&format!("{} {what}", target.name), &target.all, times)),
             );
         }
-        for kind in &target.requests {
+        for kind in &target.kinds {
             rows.push(row(&format!("{} {}", target.name, kind.name), &kind.measures, &kind.measures.latency));
         }
     }

@@ -35,7 +35,7 @@ pub(super) fn write(result: &RunResult) -> String {
     ];
     for target in &result.targets {
         rows.push(row(&target.name, &target.all, &target.all.latency));
-        for kind in &target.requests {
+        for kind in &target.kinds {
             rows.push(row(
                 &format!("{}: {}", target.name, kind.name),
                 &kind.measures,

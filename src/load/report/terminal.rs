@@ -58,7 +58,7 @@ pub(super) fn summary(result: &RunResult) -> String {
     for target in &result.targets {
         text.push_str(&format!("\n{}\n", heading(&target.name, &target.url, result.targets.len())));
         text.push_str(&measures(&target.all, result.seconds));
-        for kind in &target.requests {
+        for kind in &target.kinds {
             text.push_str(&format!("\n  {}\n", kind.name));
             text.push_str(&measures(&kind.measures, result.seconds));
         }
