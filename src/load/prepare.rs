@@ -306,9 +306,9 @@ fn metadata(
     let what = format!("GET {}{path}", spec.origin());
     // A server of gRPC alone has no such page; it is asked in its own language.
     if request.format == Format::Grpc {
-        let (body, name) = encode::metadata_request(request);
-        let said = grpc(target, spec, &name, body)?;
-        return encode::metadata_answer(&said.body)
+        let (body, name) = inputs::metadata_request(request);
+        let said = grpc(target, spec, name, body)?;
+        return inputs::metadata_answer(&said.body)
             .map_err(|message| InputError { place: format!("{} {name}", spec.url), message }.into());
     }
     let said = ask::get(target, &path, &headers).map_err(|fault| unreachable(spec, &fault))?;

@@ -2,12 +2,13 @@
 //! and needs nothing else.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use http::Response;
 use serde_json::{Value, json};
 
 use crate::in_process::has_library;
-use crate::load_support::{load, result};
+use crate::load_support::{load, reply, result, server};
 use crate::support::grpc::{INFER, fields, message};
 use crate::support::{Sidecar, Upstream, full, run};
 
@@ -51,6 +52,18 @@ fn inputs_are_made_up_from_metadata_and_rows_are_checked_by_their_labels() {
     // Three inputs of two types, from nothing but the metadata.
     let (_, made) = result(&[&[infer.as_str()], &quick[..]].concat());
     assert_eq!((&made["targets"][0]["ok"], &made["targets"][0]["failed"]), (&json!(50), &json!(0)), "{made}");
+
+    // The same by the protocol's other two forms, metadata included.
+    let server = format!("http://{}", sidecar.main());
+    for format in ["v2-binary", "grpc"] {
+        let flags = ["--format", format, "--model", "pair", "--check", "/outputs/1/data/0"];
+        let (_, made) = result(&[&[server.as_str()], &quick[..], &flags[..]].concat());
+        assert_eq!(
+            (&made["targets"][0]["ok"], &made["targets"][0]["failed"]),
+            (&json!(50), &json!(0)),
+            "{made}"
+        );
+    }
 
     // Rows by name; the answer to each is known.
     let rows = folder.path().join("rows.jsonl");
@@ -154,6 +167,45 @@ fn a_mix_of_kinds_follows_their_weights_and_each_has_its_own_numbers() {
         seen.iter()
             .all(|s| matches!((s.method.as_str(), s.uri.as_str()), ("GET", "/base/a") | ("PUT", "/base/b")))
     );
+}
+
+#[test]
+fn recorded_requests_are_sent_at_recorded_times() {
+    let bodies = Arc::new(Mutex::new(Vec::new()));
+    let seen = bodies.clone();
+    let pairs = json!({"pairs": [
+        {"request": {"text": "{\"instances\":[1]}", "truncated": false}},
+        {"request": {"text": "{\"instances\":[2", "truncated": true}},
+        {"request": {"text": "{\"instances\":[3]}", "truncated": false}},
+    ]});
+    // One server plays both the model and the admin API that has kept its pairs.
+    let address = server(move |asked, stream| {
+        let path = asked.line.split(' ').nth(1).unwrap().to_owned();
+        match path.as_str() {
+            "/v1/models/m:predict" => {
+                seen.lock().unwrap().push(String::from_utf8(asked.body.clone()).unwrap());
+                reply(stream, 200, "{\"predictions\": [0]}");
+            }
+            path if path.starts_with("/api/v1/models/m/pairs") => reply(stream, 200, &pairs.to_string()),
+            other => panic!("{other}"),
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("times.csv"), "at\n100\n100.4\n101\n101.2\n102\n").unwrap();
+    let scenario = folder.path().join("replay.yaml");
+    let text = format!(
+        "target: http://{address}\nrequests: [{{format: v1, model: m, inputs: {{pairs: {{server: 'http://{address}'}}}}}}]\n\
+         warmup: 0s\nload: {{trace: {{file: times.csv, speed: 2}}}}\n"
+    );
+    std::fs::write(&scenario, text).unwrap();
+    let (_, result) = result(&["--scenario", scenario.to_str().unwrap()]);
+    assert_eq!((&result["targets"][0]["ok"], &result["seconds"]), (&json!(5), &json!(1.0)), "{result}");
+    assert!(result["load"].as_str().unwrap().contains("as recorded"), "{result}");
+    // The one before the run, and five in turns.
+    let (one, three) = ("{\"instances\":[1]}", "{\"instances\":[3]}");
+    let mut seen = bodies.lock().unwrap().clone();
+    seen.sort();
+    assert_eq!(seen, [one, one, one, one, three, three]);
 }
 
 /// Every scenario in `load-tests/` is right; those that need nothing but models in this process are

@@ -42,8 +42,6 @@ pub fn signal(child: &Child, name: &str) {
 pub struct Asked {
     /// Method and path.
     pub line: String,
-    /// Header lines, in lower case.
-    pub headers: Vec<String>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -76,7 +74,7 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Asked> {
     let length = headers.iter().find_map(|h| h.strip_prefix("content-length:"));
     let mut body = vec![0; length.map_or(0, |length| length.trim().parse().unwrap())];
     reader.read_exact(&mut body).ok()?;
-    Some(Asked { line: line.trim().to_owned(), headers, body })
+    Some(Asked { line: line.trim().to_owned(), body })
 }
 
 /// Writes an answer of known length.

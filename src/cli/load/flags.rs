@@ -127,6 +127,7 @@ impl Flags {
             (None, Some([a, _])) => a.get("url").and_then(Value::as_str).unwrap_or_default(),
             (None, None) => "",
         };
+        let name = if first.is_empty() { "load".to_owned() } else { first.to_owned() };
         let (base, request) = self.request(first)?;
         let mut document = Map::new();
         match compared {
@@ -147,7 +148,7 @@ impl Flags {
         document.insert("requests".to_owned(), json!([request]));
         document.insert("load".to_owned(), self.load());
         self.rest(&mut document)?;
-        read(&Value::Object(document), if first.is_empty() { "load" } else { first })
+        read(&Value::Object(document), &name)
     }
 
     /// `scenario` with what these flags and the URL say otherwise.

@@ -1,7 +1,6 @@
 //! Requests as they go out: paths, headers and bodies, all made before the first one is sent.
 
 mod chat;
-mod grpc_metadata;
 mod tensors;
 
 use bytes::Bytes;
@@ -13,7 +12,6 @@ use super::spec::{Format, RequestSpec};
 use crate::inference::tensor::Tensor;
 
 pub use chat::{prompts, with_prompt};
-pub use grpc_metadata::{metadata_answer, metadata_request};
 
 /// Where the binary extension says how long its JSON part is.
 const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");

@@ -2,11 +2,11 @@
 //! behind it, and gRPC.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use half::{bf16, f16};
 use serde_json::{Value, json};
 
 use super::Sample;
 use crate::inference::protobuf::put_field;
+use crate::inference::raw;
 use crate::inference::tensor::{Tensor, TensorData};
 
 /// `inputs` as JSON.
@@ -55,36 +55,13 @@ fn values(tensor: &Tensor) -> Result<Value, String> {
     })
 }
 
-/// Little-endian values; byte strings each behind its length, as the binary extension has them.
-fn raw(data: &TensorData, out: &mut BytesMut) {
-    match data {
-        TensorData::Bool(v) => v.iter().for_each(|v| out.put_u8(u8::from(*v))),
-        TensorData::Uint8(v) => out.put_slice(v),
-        TensorData::Uint16(v) => v.iter().for_each(|v| out.put_u16_le(*v)),
-        TensorData::Uint32(v) => v.iter().for_each(|v| out.put_u32_le(*v)),
-        TensorData::Uint64(v) => v.iter().for_each(|v| out.put_u64_le(*v)),
-        TensorData::Int8(v) => v.iter().for_each(|v| out.put_i8(*v)),
-        TensorData::Int16(v) => v.iter().for_each(|v| out.put_i16_le(*v)),
-        TensorData::Int32(v) => v.iter().for_each(|v| out.put_i32_le(*v)),
-        TensorData::Int64(v) => v.iter().for_each(|v| out.put_i64_le(*v)),
-        TensorData::Fp16(v) => v.iter().copied().for_each(|v: f16| out.put_u16_le(v.to_bits())),
-        TensorData::Fp32(v) => v.iter().for_each(|v| out.put_f32_le(*v)),
-        TensorData::Fp64(v) => v.iter().for_each(|v| out.put_f64_le(*v)),
-        TensorData::Bf16(v) => v.iter().copied().for_each(|v: bf16| out.put_u16_le(v.to_bits())),
-        TensorData::Bytes(v) => v.iter().for_each(|text| {
-            out.put_u32_le(u32::try_from(text.len()).unwrap_or(u32::MAX));
-            out.put_slice(text.as_bytes());
-        }),
-    }
-}
-
 /// `inputs` as JSON with their values behind it, answers asked for in the same form.
 pub(super) fn binary(inputs: &[Tensor]) -> Result<Sample, String> {
-    let mut values = BytesMut::new();
+    let mut values = Vec::new();
     let mut described = Vec::with_capacity(inputs.len());
     for tensor in inputs {
         let before = values.len();
-        raw(tensor.data(), &mut values);
+        raw::encode(tensor.data(), &mut values);
         described.push(json!({
             "name": tensor.name(), "datatype": tensor.dtype().name(), "shape": tensor.shape(),
             "parameters": { "binary_data_size": values.len() - before },
@@ -114,8 +91,8 @@ pub(super) fn grpc(model: &str, version: &str, inputs: &[Tensor]) -> Result<Samp
         put_field(&mut message, 5, &input);
     }
     for tensor in inputs {
-        let mut values = BytesMut::new();
-        raw(tensor.data(), &mut values);
+        let mut values = Vec::new();
+        raw::encode(tensor.data(), &mut values);
         put_field(&mut message, 7, &values);
     }
     Ok(Sample::new(frame(&message)?))

@@ -4,11 +4,13 @@
 //! cost nothing that could be done before.
 
 mod fit;
+mod grpc_metadata;
 mod metadata;
 mod npy;
 mod rows;
 mod samples;
 
+pub use grpc_metadata::{metadata_answer, metadata_request};
 pub use metadata::{InputMeta, from_json};
 pub use rows::{Row, Rows, pairs, read_file, trace};
 pub use samples::{generated, samples};

@@ -1,9 +1,8 @@
 //! NumPy's format for one array (numpy.lib.format, versions 1 to 3): C order, numbers and truth
 //! values.
 
-use half::f16;
-
-use crate::inference::tensor::{TensorData, element_count};
+use crate::inference::raw;
+use crate::inference::tensor::{Dtype, TensorData, element_count};
 
 /// An array.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,34 +59,31 @@ fn value_of<'a>(header: &'a str, key: &str) -> Option<&'a str> {
 }
 
 fn data(descr: &str, values: &[u8], count: usize) -> Result<TensorData, String> {
-    macro_rules! of {
-        ($width:literal, $kind:ident, $read:expr) => {{
-            let (chunks, _) = values.as_chunks::<$width>();
-            let found: Vec<_> = chunks.iter().take(count).map($read).collect();
-            if found.len() < count {
-                return Err(format!("it has {} of its {count} values", found.len()));
-            }
-            Ok(TensorData::$kind(found))
-        }};
-    }
-    match descr {
-        "|b1" => of!(1, Bool, |b| *b != [0]),
-        "|u1" => of!(1, Uint8, |[b]| *b),
-        "|i1" => of!(1, Int8, |b| i8::from_le_bytes(*b)),
-        "<u2" => of!(2, Uint16, |b| u16::from_le_bytes(*b)),
-        "<u4" => of!(4, Uint32, |b| u32::from_le_bytes(*b)),
-        "<u8" => of!(8, Uint64, |b| u64::from_le_bytes(*b)),
-        "<i2" => of!(2, Int16, |b| i16::from_le_bytes(*b)),
-        "<i4" => of!(4, Int32, |b| i32::from_le_bytes(*b)),
-        "<i8" => of!(8, Int64, |b| i64::from_le_bytes(*b)),
-        "<f2" => of!(2, Fp16, |b| f16::from_le_bytes(*b)),
-        "<f4" => of!(4, Fp32, |b| f32::from_le_bytes(*b)),
-        "<f8" => of!(8, Fp64, |b| f64::from_le_bytes(*b)),
-        _ => Err(format!(
-            "its values are of type {:?}: save little-endian numbers or truth values",
-            descr.chars().take(20).collect::<String>()
-        )),
-    }
+    let (dtype, width) = match descr {
+        "|b1" => (Dtype::Bool, 1),
+        "|u1" => (Dtype::Uint8, 1),
+        "|i1" => (Dtype::Int8, 1),
+        "<u2" => (Dtype::Uint16, 2),
+        "<u4" => (Dtype::Uint32, 4),
+        "<u8" => (Dtype::Uint64, 8),
+        "<i2" => (Dtype::Int16, 2),
+        "<i4" => (Dtype::Int32, 4),
+        "<i8" => (Dtype::Int64, 8),
+        "<f2" => (Dtype::Fp16, 2),
+        "<f4" => (Dtype::Fp32, 4),
+        "<f8" => (Dtype::Fp64, 8),
+        _ => {
+            return Err(format!(
+                "its values are of type {:?}: save little-endian numbers or truth values",
+                descr.chars().take(20).collect::<String>()
+            ));
+        }
+    };
+    let wanted = count.checked_mul(width).and_then(|length| values.get(..length));
+    raw::decode(
+        dtype,
+        wanted.ok_or_else(|| format!("it has {} of its {count} values", values.len() / width))?,
+    )
 }
 
 #[cfg(test)]
