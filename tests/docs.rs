@@ -13,14 +13,19 @@ use std::path::{Path, PathBuf};
 
 fn documents() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let found =
-        ["README.md", "ARCHITECTURE.md", "load-tests/README.md", "docs/load.md", "docs/onnx.md", "docs/statistics.md"].map(
-            |name| {
-                let path = root.join(name);
-                let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
-                (path, text)
-            },
-        );
+    let found = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "load-tests/README.md",
+        "docs/load.md",
+        "docs/onnx.md",
+        "docs/statistics.md",
+    ]
+    .map(|name| {
+        let path = root.join(name);
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
+        (path, text)
+    });
     found.into()
 }
 

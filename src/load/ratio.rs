@@ -144,9 +144,9 @@ mod tests {
         for n in 0..12_000_u64 {
             let at = n as f64 / 200.0;
             // A disturbance that both targets share.
-            let weather = if (at as u64) % 10 == 0 { 3.0 } else { 1.0 };
+            let weather = if (at as u64).is_multiple_of(10) { 3.0 } else { 1.0 };
             let latency = -mean_ms * weather * (1.0 - unit(seed, Purpose::Value, n)).ln();
-            let failure = (fail_every > 0 && n % fail_every == 0).then_some(Failure::Timeout);
+            let failure = (fail_every > 0 && n.is_multiple_of(fail_every)).then_some(Failure::Timeout);
             series.record(
                 &Done { intended: at, latency: (latency * 1e6) as u64 + 1000, failure, ..Done::default() },
                 60.0,

@@ -315,7 +315,7 @@ fn reports_of_every_form_are_written_and_need_nothing_else() {
     let url = format!("http://{address}/x");
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let files = ["r.html", "r.json", "r.xml", "r.md", "r.hlog", "r.txt"].map(|name| file(name));
+    let files = ["r.html", "r.json", "r.xml", "r.md", "r.hlog", "r.txt"].map(file);
     let mut arguments = vec![
         url.as_str(),
         "--rate",

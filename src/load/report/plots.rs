@@ -46,7 +46,7 @@ impl Plot<'_> {
             || self.lines.iter().flat_map(|line| &line.points).filter_map(|(x, y)| Some((*x, (*y)?)));
         let (left, right) = bounds(values().map(|(x, _)| x));
         let (low, high) = bounds(values().map(|(_, y)| y));
-        if !(right > left) || !high.is_finite() {
+        if right.is_nan() || left.is_nan() || right <= left || !high.is_finite() {
             return Ok(String::new());
         }
         let mut svg = String::new();
