@@ -32,7 +32,7 @@ pub fn message(fields: &[(u8, &str)]) -> Bytes {
     message.into()
 }
 
-/// The messages of a gRPC body, each with its string fields; of a field that stands twice the last
+/// The messages of a gRPC body, each with its fields as text; of a field that stands twice the last
 /// one counts, as in protobuf.
 pub fn fields(mut body: &[u8]) -> Vec<Vec<(u8, String)>> {
     let mut messages = Vec::new();
@@ -44,7 +44,7 @@ pub fn fields(mut body: &[u8]) -> Vec<Vec<(u8, String)>> {
             assert_eq!(tag & 7, 2, "a field that is no string: {rest:?}");
             let (value, more) = more.split_at(usize::from(*length));
             found.retain(|(field, _)| *field != tag >> 3);
-            found.push((tag >> 3, String::from_utf8(value.to_vec()).unwrap()));
+            found.push((tag >> 3, String::from_utf8_lossy(value).into_owned()));
             rest = more;
         }
         found.sort();
