@@ -26,6 +26,7 @@ use crate::admin::AdminServer;
 use crate::base::{BindAddress, ModelName};
 use crate::config::{self, Config, ModelControl};
 use crate::control::board::Switchboard;
+use crate::control::health;
 use crate::control::repository::Keeper;
 use crate::control::rollouts::{self, Setup};
 use crate::mirror::compare::{self, Books};
@@ -119,6 +120,7 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     drop(shared);
 
     let asked = running.clone();
+    health::start(&board).context("can't start the thread for health checks")?;
     let reaching = tokio::spawn(async move { asked.watch_upstreams().await });
     let keeping = tokio::spawn(folders::keep(keeper, config.model_control, config.poll_interval, commands));
     announce(&addresses, admin.address())?;
