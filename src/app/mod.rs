@@ -111,7 +111,14 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     let rollouts = Arc::new(rollouts);
     let keeper = Keeper::new(board.clone(), fleet, rollouts.clone(), declared(&config));
     let listening = addresses.clone();
-    let parts = Parts { board, registry, rollouts, keeper: keeper.clone(), books, listeners: listening };
+    let parts = Parts {
+        board: board.clone(),
+        registry,
+        rollouts,
+        keeper: keeper.clone(),
+        books,
+        listeners: listening,
+    };
     // Before the workers, so that nothing has been served when its address is in use.
     let running = Arc::new(Running::new(path, &config, parts));
     let admin = AdminServer::start(&config.admin, running.clone())?;

@@ -55,7 +55,8 @@ async fn watch_all(clusters: impl Fn() -> Vec<Arc<Cluster>>, mut changes: watch:
     loop {
         changes.borrow_and_update();
         let live = clusters();
-        let is_live = |known: &Weak<Cluster>| live.iter().any(|cluster| Weak::as_ptr(known) == Arc::as_ptr(cluster));
+        let is_live =
+            |known: &Weak<Cluster>| live.iter().any(|cluster| Weak::as_ptr(known) == Arc::as_ptr(cluster));
         watched.retain(|_, (known, _)| is_live(known));
         for cluster in live {
             watched.entry(Arc::as_ptr(&cluster).addr()).or_insert_with(|| {

@@ -84,10 +84,11 @@ impl Tally {
 fn question(spec: &HealthSpec, authority: &HeaderValue) -> Result<Request<Whole>, String> {
     let unfit = |error: http::Error| error.to_string();
     let build = |method: Method, path: &str| {
-        Request::builder().method(method).uri(path).header(header::HOST, authority).header(
-            header::USER_AGENT,
-            HeaderValue::from_static("switchback-health-check"),
-        )
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, authority)
+            .header(header::USER_AGENT, HeaderValue::from_static("switchback-health-check"))
     };
     match &spec.question {
         Question::Http { path } => build(Method::GET, path).body(Whole::empty()).map_err(unfit),
@@ -177,7 +178,9 @@ impl Body for Whole {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| u64::try_from(bytes.len()).unwrap_or(u64::MAX)))
+        SizeHint::with_exact(
+            self.0.as_ref().map_or(0, |bytes| u64::try_from(bytes.len()).unwrap_or(u64::MAX)),
+        )
     }
 }
 
@@ -217,7 +220,10 @@ mod tests {
         let mut grpc = ask(Question::Grpc { service: "a.B".to_owned() });
         assert_eq!((grpc.version(), grpc.uri().path()), (Version::HTTP_2, "/grpc.health.v1.Health/Check"));
         assert_eq!(grpc.body_mut().0.take().unwrap(), Bytes::from_static(b"\0\0\0\0\x05\x0a\x03a.B"));
-        assert_eq!(ask(Question::Grpc { service: String::new() }).body_mut().0.take().unwrap(), b"\0\0\0\0\0"[..]);
+        assert_eq!(
+            ask(Question::Grpc { service: String::new() }).body_mut().0.take().unwrap(),
+            b"\0\0\0\0\0"[..]
+        );
     }
 
     #[test]

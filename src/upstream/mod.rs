@@ -27,6 +27,7 @@ pub use cluster::{Cluster, ClusterStats, Endpoint, Health, MOST_ENDPOINTS, Stand
 pub use fleet::{AnsweredBy, Avoid, Fleet};
 pub use pool::{Pool, PoolStats, SendError};
 pub use spec::{
-    Address, BalanceSpec, EndpointSpec, HealthSpec, OutlierSpec, Protocol, Question, UpstreamSpec, UpstreamTls,
+    Address, BalanceSpec, EndpointSpec, HealthSpec, OutlierSpec, Protocol, Question, UpstreamSpec,
+    UpstreamTls,
 };
 pub use target::{Target, TargetError};

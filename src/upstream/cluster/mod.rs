@@ -226,8 +226,9 @@ impl Cluster {
                 if next.len() >= MOST_ENDPOINTS || !seen.insert((address, place.authority.clone())) {
                     continue;
                 }
-                let same =
-                    old.iter().find(|member| member.target().is_of(&place) && member.target().ip() == Some(address));
+                let same = old
+                    .iter()
+                    .find(|member| member.target().is_of(&place) && member.target().ip() == Some(address));
                 match same {
                     Some(same) => next.push(same.clone()),
                     // Its files were read before; that they are gone by now is no reason to stop.
@@ -242,7 +243,11 @@ impl Cluster {
         if next.is_empty() || same {
             return;
         }
-        tracing::info!(endpoints = next.len(), before = old.len(), "the endpoints of an upstream have changed");
+        tracing::info!(
+            endpoints = next.len(),
+            before = old.len(),
+            "the endpoints of an upstream have changed"
+        );
         self.members.store(Arc::new(next));
         self.changes.fetch_add(1, Relaxed);
     }

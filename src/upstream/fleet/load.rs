@@ -207,7 +207,9 @@ mod tests {
 
     #[test]
     fn trouble_is_what_says_so() {
-        for (status, failed) in [(200, false), (404, false), (429, false), (500, true), (501, false), (503, true)] {
+        for (status, failed) in
+            [(200, false), (404, false), (429, false), (500, true), (501, false), (503, true)]
+        {
             assert_eq!(is_failure(&answer(status)), failed, "{status}");
         }
         for (code, failed) in [("0", false), ("3", false), ("8", false), ("13", true), ("14", true)] {

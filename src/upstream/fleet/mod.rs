@@ -228,7 +228,8 @@ where
     /// The members of the upstream, with the connections and figures of those that stay.
     fn follow(&self, old: &Rc<[Member<B>]>) -> Rc<[Member<B>]> {
         let endpoints = self.cluster.members();
-        let same = |(member, endpoint): (&Member<B>, &Arc<Endpoint>)| Arc::ptr_eq(&member.load.endpoint, endpoint);
+        let same =
+            |(member, endpoint): (&Member<B>, &Arc<Endpoint>)| Arc::ptr_eq(&member.load.endpoint, endpoint);
         if old.len() == endpoints.len() && old.iter().zip(endpoints.iter()).all(same) {
             return old.clone();
         }
@@ -247,7 +248,8 @@ where
     fn usable(&self, members: &[Member<B>], now: u64) -> (Rc<[usize]>, u64) {
         let available =
             |(_, member): &(usize, &Member<B>)| member.load.endpoint.standing(now) == Standing::Available;
-        let usable: Rc<[usize]> = members.iter().enumerate().filter(available).map(|(index, _)| index).collect();
+        let usable: Rc<[usize]> =
+            members.iter().enumerate().filter(available).map(|(index, _)| index).collect();
         let ends = members.iter().filter_map(|member| member.load.endpoint.ejected_until(now));
         let until = ends.min().unwrap_or(u64::MAX);
         let least = usize::from(self.cluster.spec().balance.panic_below.basis_points());

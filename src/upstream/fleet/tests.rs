@@ -33,11 +33,14 @@ async fn server(name: &'static str, status: u16) -> (SocketAddr, Rc<Cell<usize>>
             let count = count.clone();
             let service = service_fn(move |_| {
                 count.set(count.get() + 1);
-                let answer = Response::builder().status(status).body(Full::new(Bytes::from_static(name.as_bytes())));
+                let answer =
+                    Response::builder().status(status).body(Full::new(Bytes::from_static(name.as_bytes())));
                 async move { Ok::<_, Infallible>(answer.unwrap()) }
             });
             spawn_local(async move {
-                let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
             });
         }
     });
