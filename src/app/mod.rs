@@ -24,6 +24,7 @@ use crate::admin::AdminServer;
 use crate::base::{BindAddress, ModelName};
 use crate::config::{self, Config};
 use crate::control::board::Switchboard;
+use crate::control::health;
 use crate::control::rollouts::{self, Setup};
 use crate::mirror::compare::{self, Books};
 use crate::net::{self, DrainSignal, Listener};
@@ -101,6 +102,7 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     drop(shared);
 
     let asked = running.clone();
+    health::start(&board).context("can't start the thread for health checks")?;
     let reaching = tokio::spawn(async move { asked.watch_upstreams().await });
     announce(&addresses, admin.address())?;
 
