@@ -39,7 +39,7 @@ mod tests;
 
 pub use self::server::{AdminServer, StartError};
 pub use self::sidecar::{
-    AdminError, ConfigState, ListenerState, Live, MirrorState, ModelState, Readiness, Reloaded, Sidecar,
-    State, VersionState,
+    AdminError, ConcurrencyState, ConfigState, EndpointState, ListenerState, Live, MirrorState, ModelState,
+    ProcessState, Readiness, Reloaded, Sidecar, State, UpstreamState, VersionState,
 };
 pub use self::status::Status;

@@ -13,7 +13,9 @@ use crate::stats::pairs::{PairDrop, PairTally};
 use crate::stats::{DropReason, Merged, MirrorShard, Outcome, Snapshot, VersionShard};
 use crate::telemetry::rfc3339;
 
-use super::sidecar::{ListenerState, Live, MirrorState, Readiness, State, VersionState};
+use super::sidecar::{
+    ConcurrencyState, ListenerState, Live, MirrorState, Readiness, State, UpstreamState, VersionState,
+};
 
 /// The document.
 #[derive(Debug, Serialize)]
@@ -48,6 +50,8 @@ struct Reloads {
 struct Model {
     name: String,
     stable: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    concurrency: Option<ConcurrencyState>,
     versions: Vec<Version>,
     mirrors: Vec<Mirror>,
 }
@@ -63,6 +67,10 @@ struct Version {
     target: String,
     ready: bool,
     reason: Option<String>,
+    #[serde(flatten)]
+    upstream: Option<UpstreamState>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    concurrency: Option<ConcurrencyState>,
     in_flight: i64,
     requests: Requests,
     latency_seconds: Quantiles,
@@ -126,6 +134,7 @@ impl Status {
             versions: model.versions.into_iter().map(|v| version(&model.name, v, merged)).collect(),
             mirrors: model.mirrors.iter().map(|m| mirror(&model.name, m, merged)).collect(),
             stable: model.stable.to_string(),
+            concurrency: model.concurrency,
             name: model.name.to_string(),
         });
         Self {
@@ -157,6 +166,8 @@ fn version(model: &ModelName, state: VersionState, merged: &Merged) -> Version {
         target: state.target,
         ready: state.ready,
         reason: state.reason,
+        upstream: state.upstream,
+        concurrency: state.concurrency,
         in_flight: counts.in_flight.get(),
         requests: Requests {
             success: counts.outcome(Outcome::Success),

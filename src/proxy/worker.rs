@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::base::Fault;
+use crate::base::{Fault, Level, Pressure};
 use crate::mirror::compare::Queue;
 use crate::routing::local::LocalTable;
 use crate::routing::table::SharedTable;
@@ -19,18 +19,20 @@ pub struct Worker {
     shard: Arc<WorkerShard>,
     access_log: Option<AccessLog>,
     queue: Queue,
+    pressure: Arc<Pressure>,
     /// Live requests under way.
     pub(super) live: Cell<usize>,
 }
 
 impl Worker {
-    /// A worker that serves from `table`, counts into `registry` and has answers compared by the
-    /// thread behind `queue`.
+    /// A worker that serves from `table`, counts into `registry`, has answers compared by the thread
+    /// behind `queue`, and spares what `pressure` says.
     pub fn new(
         table: SharedTable,
         registry: Arc<Registry>,
         access_log: Option<AccessLog>,
         queue: Queue,
+        pressure: Arc<Pressure>,
     ) -> Rc<Self> {
         let local = LocalTable::new(table.load_full(), None, &registry);
         Rc::new(Self {
@@ -40,6 +42,7 @@ impl Worker {
             registry,
             access_log,
             queue,
+            pressure,
             live: Cell::new(0),
         })
     }
@@ -58,6 +61,11 @@ impl Worker {
     /// Live requests under way on this worker.
     pub fn live(&self) -> usize {
         self.live.get()
+    }
+
+    /// What must be spared now.
+    pub fn pressure(&self) -> Level {
+        self.pressure.level()
     }
 
     /// What this worker counts for itself.

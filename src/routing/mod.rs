@@ -6,6 +6,7 @@
 pub mod body;
 pub mod call;
 pub mod inputs;
+pub mod limit;
 pub mod local;
 pub mod matcher;
 pub mod overlay;

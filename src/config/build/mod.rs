@@ -10,6 +10,7 @@ mod compare;
 mod files;
 mod gates;
 mod headers;
+mod limits;
 mod listeners;
 mod matches;
 mod mirrors;
@@ -64,6 +65,7 @@ pub(super) fn build(root: &raw::Root, base: &Path, hash: String, report: &mut Re
         admin: admin.spec,
         access_log: root.access_log.get().and_then(|log| access_log(log, base, report)),
         drain: drain(root.drain.get()),
+        memory: root.overload.get().and_then(|overload| overload.memory.get()).map(|size| size.0),
         onnx_library,
         models,
         rollouts,

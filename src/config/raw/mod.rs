@@ -21,11 +21,11 @@ pub(super) use analysis::{
 pub(super) use compare::{Comparator, Compare, JsonCompare, JsonTolerance, LabelCompare, Pairs, TextCompare};
 pub(super) use downstream::{Downstream, Listener, ListenerTls};
 pub(super) use mirror::Mirror;
-pub(super) use model::{Match, Model, Sticky};
+pub(super) use model::{Concurrency, Match, Model, Retry, Sticky};
 pub(super) use notification::{Alertmanager, GitHub, Notification, Opsgenie, PagerDuty, Slack, Webhook};
-pub(super) use process::{AccessLog, Drain, OnnxRuntime, Store};
+pub(super) use process::{AccessLog, Drain, OnnxRuntime, Overload, Store};
 pub(super) use rollout::{Bake, Gate, Harm, Pause, Rollout, SetWeight, Shadow, Step};
-pub(super) use version::{Onnx, Rewrite, Upstream, UpstreamTls, Version};
+pub(super) use version::{HealthCheck, Onnx, Outlier, Rewrite, Upstream, UpstreamTls, Version};
 
 use super::read::{List, section};
 use super::scalar::{Count, Time};
@@ -63,6 +63,8 @@ section! {
             access_log: AccessLog,
             /// What happens between SIGTERM and exit.
             drain: Drain,
+            /// What happens when the process runs out of something.
+            overload: Overload,
             /// ONNX Runtime, for versions that are served in process.
             onnx_runtime: OnnxRuntime,
             /// Where the state and history of rollouts last. Default: in memory, gone with the

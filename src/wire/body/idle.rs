@@ -15,6 +15,9 @@ use tokio::time::{Instant, Sleep};
 use super::{ByteBody, Side};
 use crate::base::{Fault, FaultKind};
 
+/// How long a body may be waited for in all before its rate counts.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A body that fails when nothing comes for `limit`: with [`FaultKind::RequestTimeout`] for a
 /// request, [`FaultKind::IdleTimeout`] for an answer.
 #[derive(Debug)]
@@ -25,6 +28,13 @@ pub struct IdleTimeout<B> {
     done: bool,
     /// When the present wait began.
     waiting: Option<Instant>,
+    /// When all of it must have come.
+    until: Option<Instant>,
+    /// Bytes per second that it must come at, once it has been waited for long enough.
+    rate: u64,
+    /// How long it has been waited for in all, and what has come.
+    waited: Duration,
+    bytes: u64,
     /// Made on the first wait. It is not reset on progress: that would touch the runtime's timer
     /// wheel for every chunk. It fires early instead and is then moved to where it belongs.
     timer: Option<Pin<Box<Sleep>>>,
@@ -33,13 +43,35 @@ pub struct IdleTimeout<B> {
 impl<B: ByteBody> IdleTimeout<B> {
     /// Times `inner`; `None` is no limit.
     pub fn new(inner: B, limit: Option<Duration>, side: Side) -> Self {
-        Self { inner, limit, side, done: false, waiting: None, timer: None }
+        let (until, rate, waited, bytes) = (None, 0, Duration::ZERO, 0);
+        Self { inner, limit, side, done: false, waiting: None, until, rate, waited, bytes, timer: None }
+    }
+
+    /// The same, which also fails when it is not over at `until`.
+    pub fn until(mut self, until: Option<Instant>) -> Self {
+        self.until = until;
+        self
+    }
+
+    /// The same, which also fails when it comes at fewer bytes per second, counted over the time that it
+    /// is waited for; not before that is [`PATIENCE`]. 0: at any.
+    pub fn at_least(mut self, rate: u64) -> Self {
+        self.rate = rate;
+        self
+    }
+
+    /// A wait is over. Whether it has come too slowly so far.
+    fn is_slow(&mut self, since: Instant, bytes: usize) -> bool {
+        self.waited = self.waited.saturating_add(since.elapsed());
+        self.bytes = self.bytes.saturating_add(bytes as u64);
+        self.waited >= PATIENCE && self.bytes < self.rate.saturating_mul(self.waited.as_secs())
     }
 
     /// Whether the present wait has lasted too long.
     fn is_over(&mut self, limit: Duration, cx: &mut Context<'_>) -> bool {
         let since = *self.waiting.get_or_insert_with(Instant::now);
         let Some(deadline) = since.checked_add(limit) else { return false };
+        let deadline = self.until.map_or(deadline, |until| until.min(deadline));
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         while timer.as_mut().poll(cx).is_ready() {
             if timer.deadline() >= deadline {
@@ -63,17 +95,35 @@ impl<B: ByteBody> Body for IdleTimeout<B> {
         if this.done {
             return Poll::Ready(None);
         }
+        if this.until.is_some_and(|until| until <= Instant::now()) {
+            this.done = true;
+            return Poll::Ready(Some(Err(too_long())));
+        }
         let limit = this.limit;
         match Pin::new(&mut this.inner).poll_frame(cx) {
             Poll::Ready(next) => {
-                this.waiting = None;
+                let waited = this.waiting.take();
+                if this.rate > 0
+                    && let Some(Ok(frame)) = &next
+                {
+                    let bytes = frame.data_ref().map_or(0, Bytes::len);
+                    match waited {
+                        Some(since) if this.is_slow(since, bytes) => {
+                            this.done = true;
+                            return Poll::Ready(Some(Err(too_slow(this.rate))));
+                        }
+                        Some(_) => {}
+                        None => this.bytes = this.bytes.saturating_add(bytes as u64),
+                    }
+                }
                 this.done = !matches!(&next, Some(Ok(frame)) if frame.is_data());
                 Poll::Ready(next)
             }
             Poll::Pending => match limit {
                 Some(limit) if this.is_over(limit, cx) => {
                     this.done = true;
-                    Poll::Ready(Some(Err(over(this.side, limit))))
+                    let late = this.until.is_some_and(|until| until <= Instant::now());
+                    Poll::Ready(Some(Err(if late { too_long() } else { over(this.side, limit) })))
                 }
                 _ => Poll::Pending,
             },
@@ -87,6 +137,17 @@ impl<B: ByteBody> Body for IdleTimeout<B> {
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
     }
+}
+
+#[cold]
+fn too_long() -> Fault {
+    Fault::new(FaultKind::ResponseTimeout, "the whole exchange took longer than its total timeout")
+}
+
+#[cold]
+fn too_slow(rate: u64) -> Fault {
+    let detail = format!("the request body came at less than {rate} bytes per second");
+    Fault::new(FaultKind::RequestTimeout, detail)
 }
 
 #[cold]
