@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::base::{BindAddress, Fault, FaultKind};
-use crate::net::{DrainSignal, IncomingBody, ListenerSpec, TlsSpec, bind, drain_pair};
+use crate::net::{DrainSignal, IncomingBody, KeyPair, ListenerSpec, TlsSpec, bind, drain_pair};
 use crate::wire::upgrade::Upgrade;
 
 /// Longer than any test may take; only a failing test waits for it.

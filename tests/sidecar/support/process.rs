@@ -38,19 +38,27 @@ impl Sidecar {
         Self::spawn(tempfile::tempdir().unwrap(), options, config)
     }
 
+    /// The same, in a folder, with these variables in its environment.
+    pub fn start_env(folder: tempfile::TempDir, variables: &[(&str, &str)], config: &str) -> Self {
+        let path = folder.path().join("switchback.yaml");
+        std::fs::write(&path, complete(config, folder.path())).unwrap();
+        Self::launch(folder, &["--log", "debug"], variables)
+    }
+
     fn spawn(folder: tempfile::TempDir, options: &[&str], config: &str) -> Self {
         let path = folder.path().join("switchback.yaml");
         std::fs::write(&path, complete(config, folder.path())).unwrap();
-        Self::launch(folder, options)
+        Self::launch(folder, options, &[])
     }
 
-    fn launch(folder: tempfile::TempDir, options: &[&str]) -> Self {
+    fn launch(folder: tempfile::TempDir, options: &[&str], variables: &[(&str, &str)]) -> Self {
         let path = folder.path().join("switchback.yaml");
         let mut child = Command::new(env!("CARGO_BIN_EXE_switchback"))
             .arg("serve")
             .args(options)
             .arg("--config")
             .arg(&path)
+            .envs(variables.iter().copied())
             .envs(onnx_library().map(|library| ("ORT_DYLIB_PATH", library)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -86,7 +94,7 @@ impl Sidecar {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         let folder = self.folder.take().unwrap();
-        Self::launch(folder, &["--log", "debug"])
+        Self::launch(folder, &["--log", "debug"], &[])
     }
 
     /// Address of the listener `main`.
