@@ -140,7 +140,14 @@ pub async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Inbound>
     let deadline = Deadline::new(own_deadline, deadline, until);
     recorder.spent(arrived.elapsed().saturating_sub(waited));
     let limit = retry.as_ref().map_or(model.model.spec.response_timeout, |retry| retry.first_limit());
-    let mut called = live.ask(head, body, limit, &deadline).await;
+    let called = {
+        // Pinned where it is made: it is large, and would be moved along with its timeout.
+        let call = pin!(call::call(&live.version, head, body));
+        let called = progress::within(limit, deadline.at, &live.meter, call).await;
+        live.version.blame(matches!(called, Err(Elapsed::Limit)));
+        called
+    };
+    let mut called = live.settle(called, limit, &deadline);
     if let Some(retry) = retry
         && retry.is_called_for(&called)
     {
@@ -259,27 +266,6 @@ impl Live<'_> {
         Prepared { body: Tee::new(body, Some(sink)), spare, copies, retry }
     }
 
-    /// Asks the version, which may take `limit` to begin its answer.
-    async fn ask(
-        &self,
-        head: request::Parts,
-        body: ClientBody,
-        limit: Duration,
-        deadline: &Deadline,
-    ) -> Result<Called, Failed> {
-        let called = {
-            // Pinned where it is made: it is large, and would be moved along with its timeout.
-            let call = pin!(call::call(&self.version, head, body));
-            let called = progress::within(limit, deadline.at, &self.meter, call).await;
-            if matches!(called, Err(Elapsed::Limit)) {
-                self.version.blame(true);
-            }
-            called
-        };
-        self.version.blame(false);
-        self.settle(called, limit, deadline)
-    }
-
     /// Sends the request again, as often as the policy says and the budget allows.
     async fn ask_again(
         &self,
@@ -297,7 +283,13 @@ impl Live<'_> {
                 }
             };
             recorder.repeated();
-            called = self.ask(again.head, again.body, again.limit, deadline).await;
+            let answered = {
+                let call = pin!(call::call(&self.version, again.head, again.body));
+                let answered = progress::within(again.limit, deadline.at, &self.meter, call).await;
+                self.version.blame(matches!(answered, Err(Elapsed::Limit)));
+                answered
+            };
+            called = self.settle(answered, again.limit, deadline);
         }
         called
     }
@@ -324,7 +316,7 @@ impl Live<'_> {
         pairings
     }
 
-    /// What came of the call. The head of an answer may take the model's timeout, and a gRPC call
+    /// What came of a call, which has been dropped if its time was over. The head of an answer may take the model's timeout, and a gRPC call
     /// no longer than its client's own deadline.
     fn settle(
         &self,
@@ -332,6 +324,7 @@ impl Live<'_> {
         limit: Duration,
         deadline: &Deadline,
     ) -> Result<Called, Failed> {
+        self.version.blame(false);
         let fault = match called {
             Ok(Ok(called)) => return Ok(called),
             // The request's own fault is the cause of whatever the upstream made of it.

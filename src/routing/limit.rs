@@ -271,13 +271,12 @@ mod tests {
         let limiter = Limiter::new(LimitSpec { max: Some(30), adaptive: Some(AdaptiveSpec::default()) });
         assert_eq!(limiter.limit(), 20);
         for _ in 0..50 {
-            let mut permits = fill(&limiter, Importance::Stable);
+            let _permits = fill(&limiter, Importance::Stable);
             tokio::time::advance(Duration::from_millis(WINDOW)).await;
             // Twice as many answers as a window needs, whatever the limit.
             for _ in 0..2 * FEWEST {
                 limiter.answered(Duration::from_millis(10));
             }
-            permits.iter_mut().for_each(Permit::answered);
         }
         assert_eq!(limiter.limit(), 30, "it grows while latency stays, and not above the fixed limit");
     }
@@ -300,8 +299,8 @@ mod tests {
         let idle = now.after(10e6, 3, &spec);
         assert!((idle.limit - now.limit).abs() < f64::EPSILON);
         let mut least = now;
-        for _ in 0..1_000 {
-            least = least.after(1e12 * least.usual.max(1.0), 1_000, &spec);
+        for _ in 0..200 {
+            least = least.after(100.0 * least.usual, 1_000, &spec);
         }
         assert!((least.limit - spec.min as f64).abs() < 2.5, "{least:?}");
     }

@@ -26,25 +26,34 @@ pub struct IdleTimeout<B> {
     limit: Option<Duration>,
     side: Side,
     done: bool,
-    /// When the present wait began.
-    waiting: Option<Instant>,
+    /// Bytes per second that it must come at, once it has been waited for long enough.
+    rate: u32,
     /// When all of it must have come.
     until: Option<Instant>,
-    /// Bytes per second that it must come at, once it has been waited for long enough.
-    rate: u64,
-    /// How long it has been waited for in all, and what has come.
-    waited: Duration,
-    bytes: u64,
-    /// Made on the first wait. It is not reset on progress: that would touch the runtime's timer
-    /// wheel for every chunk. It fires early instead and is then moved to where it belongs.
-    timer: Option<Pin<Box<Sleep>>>,
+    /// When the present wait began.
+    waiting: Option<Instant>,
+    /// Made on the first wait.
+    waits: Option<Pin<Box<Waits>>>,
+}
+
+pin_project_lite::pin_project! {
+    /// What is known of a body that had to be waited for.
+    #[derive(Debug)]
+    struct Waits {
+        // It is not reset on progress: that would touch the runtime's timer wheel for every chunk. It
+        // fires early instead and is then moved to where it belongs.
+        #[pin]
+        timer: Sleep,
+        // How long it was waited for in all, and what has come since the first wait began.
+        waited: Duration,
+        bytes: u64,
+    }
 }
 
 impl<B: ByteBody> IdleTimeout<B> {
     /// Times `inner`; `None` is no limit.
     pub fn new(inner: B, limit: Option<Duration>, side: Side) -> Self {
-        let (until, rate, waited, bytes) = (None, 0, Duration::ZERO, 0);
-        Self { inner, limit, side, done: false, waiting: None, until, rate, waited, bytes, timer: None }
+        Self { inner, limit, side, done: false, rate: 0, until: None, waiting: None, waits: None }
     }
 
     /// The same, which also fails when it is not over at `until`.
@@ -53,18 +62,11 @@ impl<B: ByteBody> IdleTimeout<B> {
         self
     }
 
-    /// The same, which also fails when it comes at fewer bytes per second, counted over the time that it
-    /// is waited for; not before that is [`PATIENCE`]. 0: at any.
+    /// The same, which also fails when it comes at fewer bytes per second, counted from the first wait
+    /// on over the time that it is waited for; not before that is [`PATIENCE`]. 0: at any.
     pub fn at_least(mut self, rate: u64) -> Self {
-        self.rate = rate;
+        self.rate = u32::try_from(rate).unwrap_or(u32::MAX);
         self
-    }
-
-    /// A wait is over. Whether it has come too slowly so far.
-    fn is_slow(&mut self, since: Instant, bytes: usize) -> bool {
-        self.waited = self.waited.saturating_add(since.elapsed());
-        self.bytes = self.bytes.saturating_add(bytes as u64);
-        self.waited >= PATIENCE && self.bytes < self.rate.saturating_mul(self.waited.as_secs())
     }
 
     /// Whether the present wait has lasted too long.
@@ -72,7 +74,11 @@ impl<B: ByteBody> IdleTimeout<B> {
         let since = *self.waiting.get_or_insert_with(Instant::now);
         let Some(deadline) = since.checked_add(limit) else { return false };
         let deadline = self.until.map_or(deadline, |until| until.min(deadline));
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        let waits = self.waits.get_or_insert_with(|| {
+            let timer = tokio::time::sleep_until(deadline);
+            Box::pin(Waits { timer, waited: Duration::ZERO, bytes: 0 })
+        });
+        let mut timer = waits.as_mut().project().timer;
         while timer.as_mut().poll(cx).is_ready() {
             if timer.deadline() >= deadline {
                 return true;
@@ -80,6 +86,19 @@ impl<B: ByteBody> IdleTimeout<B> {
             timer.as_mut().reset(deadline);
         }
         false
+    }
+
+    /// Takes note of what has come, at the end of a wait where there was one. Whether it comes too
+    /// slowly.
+    fn is_slow(&mut self, bytes: usize) -> bool {
+        let waiting = self.waiting.take();
+        let Some(waits) = self.waits.as_mut().filter(|_| self.rate > 0) else { return false };
+        let waits = waits.as_mut().project();
+        *waits.bytes = waits.bytes.saturating_add(bytes as u64);
+        let Some(since) = waiting else { return false };
+        *waits.waited = waits.waited.saturating_add(since.elapsed());
+        let least = u64::from(self.rate).saturating_mul(waits.waited.as_secs());
+        *waits.waited >= PATIENCE && *waits.bytes < least
     }
 }
 
@@ -102,21 +121,13 @@ impl<B: ByteBody> Body for IdleTimeout<B> {
         let limit = this.limit;
         match Pin::new(&mut this.inner).poll_frame(cx) {
             Poll::Ready(next) => {
-                let waited = this.waiting.take();
-                if this.rate > 0
-                    && let Some(Ok(frame)) = &next
-                {
-                    let bytes = frame.data_ref().map_or(0, Bytes::len);
-                    match waited {
-                        Some(since) if this.is_slow(since, bytes) => {
-                            this.done = true;
-                            return Poll::Ready(Some(Err(too_slow(this.rate))));
-                        }
-                        Some(_) => {}
-                        None => this.bytes = this.bytes.saturating_add(bytes as u64),
-                    }
+                let data = next.as_ref().and_then(|next| next.as_ref().ok()?.data_ref());
+                let length = data.map(Bytes::len);
+                this.done = length.is_none();
+                if this.is_slow(length.unwrap_or(0)) && length.is_some() {
+                    this.done = true;
+                    return Poll::Ready(Some(Err(too_slow(this.rate))));
                 }
-                this.done = !matches!(&next, Some(Ok(frame)) if frame.is_data());
                 Poll::Ready(next)
             }
             Poll::Pending => match limit {
@@ -145,7 +156,7 @@ fn too_long() -> Fault {
 }
 
 #[cold]
-fn too_slow(rate: u64) -> Fault {
+fn too_slow(rate: u32) -> Fault {
     let detail = format!("the request body came at less than {rate} bytes per second");
     Fault::new(FaultKind::RequestTimeout, detail)
 }

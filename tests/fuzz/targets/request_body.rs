@@ -1,0 +1,8 @@
+//! `cargo +nightly fuzz run request_body`, in `tests/fuzz`.
+#![no_main]
+
+#[path = "../targets.rs"]
+#[allow(dead_code)]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::request_body(bytes));
