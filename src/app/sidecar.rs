@@ -134,8 +134,7 @@ impl Running {
         // What may fail comes before what is changed.
         let receivers = Receivers::prepare(config.notifications.clone());
         let receivers = receivers.map_err(|error| format!("notifications: {error}"))?;
-        self.keeper.take_up(declared(&config))?;
-        self.rollouts.tell(receivers);
+        self.keeper.take_up(declared(&config), receivers)?;
         self.books.keep(kept_pairs(&config));
         let reloaded = Reloaded { hash: config.hash.clone(), changed: old.hash != config.hash };
         let mut current = self.current();

@@ -19,6 +19,7 @@ use super::board::{ChangeError, Switchboard};
 use super::rollouts::Rollouts;
 use super::rollouts::spec::RolloutSpec;
 use crate::base::{Fault, FaultKind, ModelName, VersionName};
+use crate::notify::Receivers;
 use crate::onnx::repository::scan::Stamp;
 use crate::onnx::repository::{Command, Entry, EntryState, Index, What};
 use crate::onnx::{Engine, EngineSpec, Fleet, State};
@@ -135,17 +136,18 @@ impl Keeper {
         &self.fleet
     }
 
-    /// Takes up another configuration, whole or not at all.
+    /// Takes up another configuration and who is told from now on, whole or not at all.
     ///
     /// # Errors
     /// Why not, for people; nothing is changed then.
-    pub fn take_up(&self, declared: Declared) -> Result<(), String> {
+    pub fn take_up(&self, declared: Declared, receivers: Receivers) -> Result<(), String> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let is_same = self.state().declared.hash == declared.hash;
         let always = !is_same || self.board.has_lost();
-        if !self.bring(&declared, always)? {
-            self.rollouts.declare(self.plan(&declared).rollouts, &declared.hash);
-        }
+        let rollouts = self.serve(&declared, always)?.unwrap_or_else(|| self.plan(&declared).rollouts);
+        // In this order: the news of a rollout that this configuration starts is for its receivers.
+        self.rollouts.tell(receivers);
+        self.rollouts.declare(rollouts, &declared.hash);
         self.state().declared = declared;
         Ok(())
     }
@@ -257,14 +259,25 @@ impl Keeper {
         }
     }
 
-    /// Puts what `declared` and the folders say on the table, without the versions that can't be loaded;
-    /// says whether anything changed. `always` builds the table anew even where nothing did.
+    /// Puts what `declared` and the folders say on the table and before the deciding thread; says whether
+    /// anything changed. `always` builds the table anew even where nothing did.
     fn bring(&self, declared: &Declared, always: bool) -> Result<bool, String> {
+        let rollouts = self.serve(declared, always)?;
+        let changed = rollouts.is_some();
+        if let Some(rollouts) = rollouts {
+            self.rollouts.declare(rollouts, &declared.hash);
+        }
+        Ok(changed)
+    }
+
+    /// Puts what `declared` and the folders say on the table, without the versions that can't be loaded;
+    /// gives the rollouts as they are to be declared if anything changed.
+    fn serve(&self, declared: &Declared, always: bool) -> Result<Option<Vec<RolloutSpec>>, String> {
         let mut held: Vec<Arc<Engine>> = Vec::new();
         for _ in 0..MOST_REFUSED {
             let plan = self.plan(declared);
             if !always && plan.models == self.state().applied {
-                return Ok(false);
+                return Ok(None);
             }
             // They stay loaded from one turn to the next, and until the table holds them.
             let loading = self.load(&plan, &mut held);
@@ -283,8 +296,7 @@ impl Keeper {
             }
             state.applied = plan.models;
             drop(state);
-            self.rollouts.declare(plan.rollouts, &declared.hash);
-            return Ok(true);
+            return Ok(Some(plan.rollouts));
         }
         Err(format!("more than {MOST_REFUSED} versions cannot be loaded"))
     }

@@ -116,6 +116,19 @@ fn receivers_come_and_go_with_the_configuration() {
 }
 
 #[test]
+fn a_rollout_that_a_configuration_starts_is_told_to_the_receivers_of_that_configuration() {
+    let (v1, v2, old, new) = (always(200), always(200), webhook(|_| 200), webhook(|_| 200));
+    let with_candidate = config(&v1, &v2, HALF);
+    let (without, _) = with_candidate.split_once("      - {name: v2").unwrap();
+    let sidecar = Sidecar::start(&(receivers(&[("old", &old.url())]) + without));
+    sidecar.rewrite(&(receivers(&[("new", &new.url())]) + &with_candidate));
+    assert_eq!(sidecar.reload().status, 200);
+    blocking_until("the news", || told(&new).0.contains(&"stepEntered".to_owned()).then_some(()));
+    assert_eq!(told(&new).0, ["rolloutStarted", "stepEntered"]);
+    assert_eq!(old.count(), 0);
+}
+
+#[test]
 fn the_place_of_the_store_is_for_a_restart() {
     let (v1, v2) = (always(200), always(200));
     let document = config(&v1, &v2, HALF);
