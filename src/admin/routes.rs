@@ -1,9 +1,11 @@
 //! What can be asked of the operator's side, and by whom. Errors are `{"error": "..."}`.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::handler::Handler;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
@@ -23,7 +25,9 @@ macro_rules! routes {
         pub(super) const ALL: &[(&str, &str)] = &[$((stringify!($method), $path)),*];
 
         fn all() -> Router<Arc<Desk>> {
-            Router::new()$(.route($path, axum::routing::$method($handler)))*
+            Router::new()$(.route($path, axum::routing::$method(Erased(|request, desk| {
+                Box::pin(Handler::call($handler, request, desk))
+            }))))*
         }
     };
 }
@@ -55,6 +59,22 @@ routes! {
     get "/api/v1/models/{model}/pairs/{id}" => pairs::get;
     post "/api/v1/models/{model}/latches/{digest}/clear" => commands::clear;
     post "/api/v1/gate/{model}" => verdict::gate;
+}
+
+/// What answers at one route. All are of this one type, so that the framework's code for a route is
+/// there once and not for each: an idle sidecar is a third of a mebibyte smaller by it.
+#[derive(Clone, Copy)]
+struct Erased(fn(Request, Arc<Desk>) -> Answer);
+
+/// An answer that is being made.
+type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+impl Handler<(), Arc<Desk>> for Erased {
+    type Future = Answer;
+
+    fn call(self, request: Request, desk: Arc<Desk>) -> Answer {
+        (self.0)(request, desk)
+    }
 }
 
 /// Every route, behind the guard.
