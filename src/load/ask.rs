@@ -37,12 +37,25 @@ pub struct Said {
 /// # Errors
 /// The [`Fault`] that kept the answer away.
 pub fn get(target: &Arc<Target>, path: &str, headers: &HeaderMap) -> Result<Said, Fault> {
+    get_within(target, path, headers, LIMIT)
+}
+
+/// Asks `target` for `path`, for so long at most. Blocks, as [`get`] does.
+///
+/// # Errors
+/// The [`Fault`] that kept the answer away.
+pub fn get_within(
+    target: &Arc<Target>,
+    path: &str,
+    headers: &HeaderMap,
+    limit: Duration,
+) -> Result<Said, Fault> {
     let uri: Uri =
         path.parse().map_err(|_| Fault::new(FaultKind::BadRequest, format!("{path:?} is no path")))?;
     let mut request = Request::new(Whole::empty());
     *request.uri_mut() = uri;
     *request.headers_mut() = headers.clone();
-    send(target, request, LIMIT)
+    send(target, request, limit)
 }
 
 /// Sends `request`. Blocks, as [`get`] does.

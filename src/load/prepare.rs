@@ -383,8 +383,8 @@ fn try_one(prepared: &Prepared, kind: &Kind, request: &RequestSpec, at: usize) -
         return Ok(());
     };
     let (Some((uri, _)), Some(message)) = (kind.heads.get(at), message(kind, at, 0)) else { return Ok(()) };
-    // The first answer may take longer than those of a warm model.
-    let limit = prepared.scenario.limits.timeout.max(Duration::from_secs(60));
+    // A model that is still cold is none of the mistakes that are looked for here: no longer than this.
+    let limit = prepared.scenario.limits.timeout.max(Duration::from_secs(10));
     let said = match ask::send(target, message, limit) {
         Ok(said) => said,
         Err(fault)

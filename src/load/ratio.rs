@@ -1,12 +1,13 @@
 //! How many times slower one target was than the other, and how sure that is.
 //!
 //! Both got their requests in turns, so each slice of time saw both under the same circumstances.
-//! Slices are drawn with replacement (a bootstrap of blocks of time), the statistic of both targets
-//! is computed from the same slices, and the middle of the ratios is the interval. Bursts within a
-//! slice, and disturbances that hit both, are so accounted for.
+//! Stretches of slices are drawn with replacement (the circular block bootstrap of Politis and Romano,
+//! 1992), the statistic of both targets is computed from the same slices, and the middle of the ratios
+//! is the interval. Bursts up to the length of a stretch, a twenty-fourth of a run, and disturbances
+//! that hit both are so accounted for.
 
 use super::histogram::{Coarse, rank};
-use super::interval::Interval;
+use super::interval::{Interval, quantile_ranks};
 use super::random::{Purpose, bits};
 use super::series::{Series, Slice};
 use super::slo::{Statistic, Timing};
@@ -41,6 +42,11 @@ impl Values {
             .map(|(values, slice)| (values.iter().map(|(v, n)| (place(*v), *n)).collect(), slice.failed))
             .collect();
         Self { seconds, slices }
+    }
+
+    /// How many requests there are, failed ones with them.
+    fn requests(&self) -> u64 {
+        self.slices.iter().map(|(values, failed)| failed + values.iter().map(|(_, n)| n).sum::<u64>()).sum()
     }
 
     /// The statistic of the slices that `chosen` names, each as often as it is named.
@@ -111,10 +117,12 @@ pub fn ratio(
     let value = of(&all)?;
     let mut ratios = Vec::with_capacity(usize::try_from(DRAWS).unwrap_or(0));
     let mut chosen = vec![0; count];
+    let stretch = (count as f64).cbrt().round().max(1.0) as usize;
     for draw in 0..DRAWS {
-        for (at, place) in chosen.iter_mut().enumerate() {
-            let drawn = bits(seed, Purpose::Resample, draw * count as u64 + at as u64) % count as u64;
-            *place = usize::try_from(drawn).unwrap_or(0);
+        for (number, places) in chosen.chunks_mut(stretch).enumerate() {
+            let drawn = bits(seed, Purpose::Resample, draw * count as u64 + number as u64) % count as u64;
+            let first = usize::try_from(drawn).unwrap_or(0);
+            places.iter_mut().enumerate().for_each(|(at, place)| *place = (first + at) % count);
         }
         ratios.extend(of(&chosen));
     }
@@ -125,10 +133,24 @@ pub fn ratio(
         ratios.get(place).copied()
     };
     // Too few slices to draw from say nothing about what varies between them.
-    let interval = match count >= 8 {
+    let mut interval = match count >= 8 {
         true => Interval { low: at(tail)?, high: at(1.0 - tail)? },
         false => Interval { low: 0.0, high: f64::INFINITY },
     };
+    // Nor can drawing again what there is bring up what was never seen: where the slowest of a side is
+    // not beyond its quantile for sure, that side may be slower by any factor.
+    if let Statistic::Quantile(q) = statistic {
+        let open = |values: &Values| {
+            let requests = values.requests();
+            quantile_ranks(requests, q, confidence, 1.0).1 > requests
+        };
+        if open(&a) {
+            interval.low = 0.0;
+        }
+        if open(&b) {
+            interval.high = f64::INFINITY;
+        }
+    }
     Some(Ratio { value, interval })
 }
 
@@ -168,6 +190,60 @@ mod tests {
             ratio(&a, &slow, Timing::Latency, p99, 0.95, 1),
             ratio(&a, &slow, Timing::Latency, p99, 0.95, 1)
         );
+    }
+
+    /// A queue with one server in front of each target, for 30 s at 100 requests a second.
+    fn queue(seed: u64, factor: f64) -> Series {
+        let mut series = Series::new(30.0);
+        let (mut at, mut wait) = (-10.0, 0.0_f64);
+        for n in 0.. {
+            let gap = -0.01 * (1.0 - unit(seed, Purpose::Gap, n)).ln();
+            at += gap;
+            wait = (wait - gap).max(0.0) - 0.007 * (1.0 - unit(seed, Purpose::Value, n)).ln();
+            if at >= 30.0 {
+                return series;
+            }
+            if at >= 0.0 {
+                let latency = (wait * factor * 1e9) as u64;
+                series.record(&Done { intended: at, latency, ..Done::default() }, 30.0);
+            }
+        }
+        series
+    }
+
+    #[test]
+    fn the_interval_holds_the_ratio_as_often_as_it_should_for_queues_too() {
+        for (truth, statistic, least) in [
+            (1.0, Statistic::Quantile(0.5), 0.86),
+            (1.1, Statistic::Quantile(0.5), 0.86),
+            (1.1, Statistic::Mean, 0.82),
+        ] {
+            let runs = 100;
+            let held = (0..runs).filter(|run| {
+                let (a, b) = (queue(2 * run, 1.0), queue(2 * run + 1, truth));
+                let found = ratio(&a, &b, Timing::Latency, statistic, 0.95, *run).unwrap();
+                found.interval.low <= truth && truth <= found.interval.high
+            });
+            let share = held.count() as f64 / runs as f64;
+            assert!(share >= least, "{truth} {statistic:?}: {share}");
+        }
+    }
+
+    #[test]
+    fn a_quantile_that_was_hardly_seen_has_no_end() {
+        // 100 requests say nothing of how slow the slowest hundredth may be, however often they are drawn.
+        let few = |seed| {
+            let mut series = Series::new(10.0);
+            for n in 0..100 {
+                let latency = (-5e6 * (1.0 - unit(seed, Purpose::Value, n)).ln()) as u64 + 1000;
+                series.record(&Done { intended: n as f64 / 10.0, latency, ..Done::default() }, 10.0);
+            }
+            series
+        };
+        let of =
+            |q| ratio(&few(1), &few(2), Timing::Latency, Statistic::Quantile(q), 0.95, 1).unwrap().interval;
+        assert_eq!(of(0.99), Interval { low: 0.0, high: f64::INFINITY });
+        assert!(of(0.5).low > 0.3 && of(0.5).high < 3.0);
     }
 
     #[test]

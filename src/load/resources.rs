@@ -19,6 +19,9 @@ use super::series::SLICES;
 use super::spec::{ResourceSource, ResourceSpec};
 use crate::upstream::Target;
 
+/// How long a metrics page may take. The end of a run waits for the last one.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// What a process has taken at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Usage {
@@ -128,8 +131,8 @@ impl Source {
         match self {
             Self::Pid(pid) => of_process(pid).map_err(|error| format!("process {pid}: {error}")),
             Self::Page(target, path) => {
-                let said =
-                    ask::get(target, path, &HeaderMap::new()).map_err(|fault| fault.detail.into_owned())?;
+                let said = ask::get_within(target, path, &HeaderMap::new(), PATIENCE)
+                    .map_err(|fault| fault.detail.into_owned())?;
                 let page = String::from_utf8_lossy(&said.body);
                 of_metrics(&page).ok_or_else(|| {
                     format!(

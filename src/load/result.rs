@@ -13,7 +13,7 @@ use super::resources::Taken;
 use super::series::Series;
 use super::slo::{Statistic, Timing};
 use super::spec::{ArrivalSpec, LoadSpec, Scenario};
-use super::verdict::{Judged, Verdict, judge, together};
+use super::verdict::{Judged, Verdict, judge, quantile_interval, together};
 
 /// What a load test found.
 #[derive(Debug, Clone, Serialize)]
@@ -268,6 +268,9 @@ pub struct TryResult {
 /// Share of requests that may leave late before a run is invalid.
 pub const MOST_LATE: f64 = 0.01;
 
+/// Share of a core from which on a closed loop may be bound by its generator.
+const BUSY: f64 = 0.9;
+
 /// The result of a run.
 pub fn result(scenario: &Scenario, counted: &Counted, resources: Vec<Taken>, rate: Option<f64>) -> RunResult {
     let goals = judge(scenario, counted, &resources);
@@ -302,13 +305,13 @@ pub fn result(scenario: &Scenario, counted: &Counted, resources: Vec<Taken>, rat
             remarks.push(why);
             Outcome::Invalid
         }
+        None if goals.is_empty() && targets.iter().any(|target| target.all.ok == 0) => {
+            remarks.push("no request was answered well".to_owned());
+            Outcome::Fail
+        }
         None => together(&goals).into(),
     };
-    if counted.interrupted {
-        remarks.push(format!(
-            "stopped after {seconds:.1} s of the measured time: the numbers are those of this part"
-        ));
-    }
+    remarks.extend(noted(scenario, counted));
     let comparison = match counted.series.len() {
         2 => compared(scenario, &counted.of_target(0), &counted.of_target(1)),
         _ => Vec::new(),
@@ -334,6 +337,41 @@ pub fn result(scenario: &Scenario, counted: &Counted, resources: Vec<Taken>, rat
         generator,
         search: None,
     }
+}
+
+/// What else a reader must know to read the numbers right.
+fn noted(scenario: &Scenario, counted: &Counted) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if counted.interrupted && counted.seconds > 0.0 {
+        remarks.push(format!(
+            "stopped after {:.1} s of the measured time: the numbers are those of this part",
+            counted.seconds
+        ));
+    } else if counted.interrupted {
+        remarks.push("stopped before the measured time began: there are no numbers".to_owned());
+    }
+    if counted.cut > 0 {
+        remarks.push(format!(
+            "{} requests were still under way at the end: they are in no number, and may have been the slowest",
+            counted.cut
+        ));
+    }
+    if counted.spent {
+        remarks.push(format!(
+            "all requests that may be sent were sent after {:.1} s (limits.maxRequests, --max-requests)",
+            counted.seconds
+        ));
+    }
+    let time = counted.seconds + scenario.warmup.as_secs_f64();
+    let busy = counted.cpu_seconds.unwrap_or(0.0) / (counted.threads.max(1) as f64 * time.max(1e-3));
+    if matches!(scenario.load, LoadSpec::Closed { .. }) && busy > BUSY && counted.seconds >= 1.0 {
+        remarks.push(format!(
+            "the load generator was busy for {:.0}% of its time: the throughput may be its own, and not the server's. \
+             Give it more --threads and cores",
+            100.0 * busy.min(1.0)
+        ));
+    }
+    remarks
 }
 
 /// What is sent, in words.
@@ -407,8 +445,10 @@ fn generator(scenario: &Scenario, counted: &Counted) -> GeneratorResult {
 fn measures(series: &Series, seconds: f64, confidence: f64) -> Measures {
     let per_second = |count: f64| if seconds > 0.0 { count / seconds } else { 0.0 };
     let failed = series.failed();
-    let streamed =
-        |histogram: &Histogram, failed| (histogram.count() > 0).then(|| times(histogram, failed, confidence));
+    let of = |timing, histogram: &Histogram, failed| times(series, timing, histogram, failed, confidence);
+    let streamed = |timing, histogram: &Histogram, failed| {
+        (histogram.count() > 0).then(|| of(timing, histogram, failed))
+    };
     Measures {
         requests: series.requests(),
         ok: series.ok,
@@ -416,15 +456,15 @@ fn measures(series: &Series, seconds: f64, confidence: f64) -> Measures {
         failures: series.failures.iter().map(|(failure, count)| (failure.to_string(), *count)).collect(),
         throughput: per_second(series.in_time as f64),
         bytes_per_second: per_second(series.bytes as f64),
-        latency: times(&series.latency, failed, confidence),
-        service: times(&series.service, failed, confidence),
-        first_token: streamed(&series.first_token, failed),
-        inter_token: streamed(&series.inter_token, 0),
+        latency: of(Timing::Latency, &series.latency, failed),
+        service: of(Timing::Service, &series.service, failed),
+        first_token: streamed(Timing::FirstToken, &series.first_token, failed),
+        inter_token: streamed(Timing::InterToken, &series.inter_token, 0),
         tokens_per_second: (series.tokens > 0).then(|| per_second(series.tokens as f64)),
     }
 }
 
-fn times(histogram: &Histogram, failed: u64, confidence: f64) -> Times {
+fn times(series: &Series, timing: Timing, histogram: &Histogram, failed: u64, confidence: f64) -> Times {
     let at = |q| histogram.quantile(q, failed);
     Times {
         p50: at(0.5),
@@ -434,8 +474,8 @@ fn times(histogram: &Histogram, failed: u64, confidence: f64) -> Times {
         p999: at(0.999),
         max: histogram.max(),
         mean: histogram.mean(),
-        p50_interval: histogram.interval(0.5, failed, confidence, 1.0),
-        p99_interval: histogram.interval(0.99, failed, confidence, 1.0),
+        p50_interval: quantile_interval(series, timing, 0.5, confidence),
+        p99_interval: quantile_interval(series, timing, 0.99, confidence),
     }
 }
 

@@ -104,7 +104,7 @@ pub fn run(
             let plan = schedule(scenario, stages, arrivals, scenario.warmup);
             let seconds = plan.duration().saturating_sub(scenario.warmup).as_secs_f64();
             let requests: f64 = match arrivals {
-                ArrivalSpec::Trace(times) => times.len() as f64,
+                ArrivalSpec::Trace(times) => times.iter().filter(|at| **at >= scenario.warmup).count() as f64,
                 _ => Profile::new(stages).requests() * scenario.targets.len() as f64,
             };
             let rate = requests / seconds.max(1e-3) / scenario.targets.len().max(1) as f64;
@@ -180,7 +180,8 @@ fn find_max(
         search.note(match outcome {
             Outcome::Pass => Try::Held,
             Outcome::Invalid => Try::Beyond,
-            _ => Try::Failed,
+            Outcome::Inconclusive => Try::Unclear,
+            Outcome::Fail | Outcome::Interrupted => Try::Failed,
         });
     };
     let Some(mut ran) = best else {
@@ -240,6 +241,14 @@ fn conclusion(
         Some(Found::Nothing) => {
             (None, Outcome::Fail, format!("not even {:.1} requests/s hold the goals", spec.from))
         }
+        Some(Found::Unshown(rate)) => (
+            None,
+            Outcome::Inconclusive,
+            format!(
+                "no rate could be shown to hold the goals, though nothing speaks against {rate:.1} requests/s: probe for \
+                 longer (findMax.probe, --duration)"
+            ),
+        ),
         Some(Found::TooSlow) => {
             (None, Outcome::Invalid, format!("this machine cannot send {:.1} requests/s in time", spec.from))
         }

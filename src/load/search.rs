@@ -4,6 +4,10 @@
 //! until it is as narrow as wanted, then the rate that held must hold again, several times in a row;
 //! if it does not, the search goes on below it. Pure: it says which rate to try next and is told
 //! how that went.
+//!
+//! A try at a low rate may be too short to show anything: a p99 takes hundreds of requests. Such a
+//! try is no failure, and as long as nothing has held or failed the search goes up, where there are
+//! more requests to judge by.
 
 use super::spec::FindMaxSpec;
 
@@ -15,8 +19,10 @@ pub const MOST_TRIES: usize = 64;
 pub enum Try {
     /// The goals held.
     Held,
-    /// They did not, or it could not be shown that they did.
+    /// They did not.
     Failed,
+    /// It could not be shown whether they did.
+    Unclear,
     /// The generator could not keep up, so nothing is known of this rate but that it is beyond this
     /// machine.
     Beyond,
@@ -44,6 +50,9 @@ pub enum Found {
     Generator(f64),
     /// Not even the lowest rate holds.
     Nothing,
+    /// Nothing could be shown to hold: the tries are too short for these goals. Up to this rate
+    /// nothing speaks against them either.
+    Unshown(f64),
     /// The generator could not keep up with the lowest rate.
     TooSlow,
     /// Too many tries, for goals that hold now and then. The rate is the last one that held, if any.
@@ -56,18 +65,19 @@ pub struct Search {
     spec: FindMaxSpec,
     held: Option<f64>,
     failed: Option<f64>,
+    /// The highest rate below `failed` of which nothing could be said, while nothing has held.
+    unclear: Option<f64>,
     /// The bracket's upper end is there because of the generator.
     beyond: bool,
     confirmed: usize,
     tries: usize,
-    rate: f64,
 }
 
 impl Search {
     /// A search that has not begun.
     pub fn new(spec: &FindMaxSpec) -> Self {
-        let rate = spec.from;
-        Self { spec: spec.clone(), held: None, failed: None, beyond: false, confirmed: 0, tries: 0, rate }
+        let spec = spec.clone();
+        Self { spec, held: None, failed: None, unclear: None, beyond: false, confirmed: 0, tries: 0 }
     }
 
     /// What to do next.
@@ -75,16 +85,25 @@ impl Search {
         if self.tries >= MOST_TRIES {
             return Next::Over(Found::Undecided(self.held));
         }
+        let narrow = |low: f64, high: f64| high / low <= 1.0 + self.spec.precision;
         match (self.held, self.failed) {
-            (None, None) => Next::Probe(self.spec.from),
+            (None, None) => match self.unclear {
+                None => Next::Probe(self.spec.from),
+                Some(unclear) if unclear >= self.spec.to => Next::Over(Found::Unshown(unclear)),
+                Some(unclear) => Next::Probe((unclear * 2.0).min(self.spec.to)),
+            },
             (None, Some(failed)) if failed <= self.spec.from => {
                 Next::Over(if self.beyond { Found::TooSlow } else { Found::Nothing })
             }
-            // A rate was confirmed once and then not: look below it.
-            (None, Some(failed)) => Next::Probe((failed / (1.0 + self.spec.precision)).max(self.spec.from)),
+            (None, Some(failed)) => match self.unclear {
+                Some(unclear) if narrow(unclear, failed) => Next::Over(Found::Unshown(unclear)),
+                Some(unclear) => Next::Probe((unclear * failed).sqrt()),
+                // A rate was confirmed once and then not: look below it.
+                None => Next::Probe((failed / (1.0 + self.spec.precision)).max(self.spec.from)),
+            },
             (Some(held), None) if held >= self.spec.to => self.confirm(held),
             (Some(held), None) => Next::Probe((held * 2.0).min(self.spec.to)),
-            (Some(held), Some(failed)) if failed / held <= 1.0 + self.spec.precision => self.confirm(held),
+            (Some(held), Some(failed)) if narrow(held, failed) => self.confirm(held),
             (Some(held), Some(failed)) => Next::Probe((held * failed).sqrt()),
         }
     }
@@ -107,26 +126,28 @@ impl Search {
             Next::Probe(rate) => {
                 self.confirmed = 0;
                 match went {
-                    Try::Held => self.held = Some(rate),
-                    Try::Failed | Try::Beyond => {
-                        self.failed = Some(rate);
-                        self.beyond = went == Try::Beyond;
-                    }
+                    Try::Held => (self.held, self.unclear) = (Some(rate), None),
+                    Try::Unclear if self.held.is_none() => self.unclear = Some(rate),
+                    Try::Failed | Try::Unclear | Try::Beyond => self.fails(rate, went),
                 }
-                self.rate = rate;
             }
             Next::Confirm(rate) => match went {
                 Try::Held => self.confirmed += 1,
-                Try::Failed | Try::Beyond => {
-                    self.failed = Some(rate);
-                    self.beyond = went == Try::Beyond;
-                    self.confirmed = 0;
+                Try::Failed | Try::Unclear | Try::Beyond => {
+                    self.fails(rate, went);
                     // What held below it is not known any more than this one was.
                     self.held = None;
                 }
             },
             Next::Over(_) => {}
         }
+    }
+
+    fn fails(&mut self, rate: f64, went: Try) {
+        self.failed = Some(rate);
+        self.beyond = went == Try::Beyond;
+        self.confirmed = 0;
+        self.unclear = self.unclear.filter(|unclear| *unclear < rate);
     }
 
     /// What was asked for before the try that is being noted was counted.
@@ -196,6 +217,31 @@ mod tests {
     }
 
     #[test]
+    fn tries_too_short_to_show_anything_are_no_failure() {
+        // A p99 of 2 s takes 185 requests/s to be shown at all; the server does 500.
+        let short = |rate: f64| match rate {
+            r if r > 500.0 => Try::Failed,
+            r if r < 185.0 => Try::Unclear,
+            _ => Try::Held,
+        };
+        let (Found::Rate(rate), _) = run(&spec(10.0, 10_000.0), short) else { panic!() };
+        assert!(rate <= 500.0 && rate > 475.0, "{rate}");
+        // Where nothing is shown anywhere, nothing is claimed: neither a rate nor a failure.
+        assert_eq!(run(&spec(10.0, 100.0), |_| Try::Unclear).0, Found::Unshown(100.0));
+        let never = |rate: f64| if rate > 50.0 { Try::Failed } else { Try::Unclear };
+        let (Found::Unshown(rate), tries) = run(&spec(10.0, 1000.0), never) else { panic!() };
+        assert!(rate <= 50.0 && rate > 47.0 && tries < 20, "{rate} {tries}");
+        // Between what holds and what fails, what is unclear does not hold.
+        let between = |rate: f64| match rate {
+            r if r > 500.0 => Try::Failed,
+            r if r > 300.0 => Try::Unclear,
+            _ => Try::Held,
+        };
+        let (Found::Rate(rate), _) = run(&spec(10.0, 10_000.0), between) else { panic!() };
+        assert!(rate <= 300.0 && rate > 285.0, "{rate}");
+    }
+
+    #[test]
     fn a_rate_that_held_by_luck_is_not_the_result() {
         // 400 holds the first time only: the search goes on below it.
         let mut lucky = true;
@@ -213,7 +259,11 @@ mod tests {
             let mut n = 0;
             let (_, tries) = run(&spec(1.0, 1e6), |_| {
                 n += 1;
-                if unit(seed, Purpose::Value, n) < 0.5 { Try::Held } else { Try::Failed }
+                match unit(seed, Purpose::Value, n) {
+                    u if u < 0.4 => Try::Held,
+                    u if u < 0.6 => Try::Unclear,
+                    _ => Try::Failed,
+                }
             });
             assert!(tries <= MOST_TRIES);
         }

@@ -97,6 +97,8 @@ pub struct Slice {
     pub latency: Coarse,
     /// Times to first tokens, where there are any.
     pub first_token: Option<Box<Coarse>>,
+    /// Times between tokens, where there are any, in the slice of their request.
+    pub inter_token: Option<Box<Coarse>>,
 }
 
 /// Counts of one kind of request at one target.
@@ -148,7 +150,7 @@ impl Series {
 
     /// Counts a request of the measured time, which is `seconds` long.
     pub fn record(&mut self, done: &Done, seconds: f64) {
-        let at = ((done.intended / self.slice_seconds).max(0.0) as usize).min(self.slices.len() - 1);
+        let at = self.position(done.intended);
         self.bytes += done.bytes;
         let slice = self.slices.get_mut(at);
         match done.failure {
@@ -177,6 +179,20 @@ impl Series {
         }
     }
 
+    /// Counts a time between two tokens of a request that was meant to leave at `intended`.
+    pub fn record_gap(&mut self, intended: f64, nanos: u64) {
+        self.inter_token.record(nanos);
+        let at = self.position(intended);
+        if let Some(slice) = self.slices.get_mut(at) {
+            slice.inter_token.get_or_insert_default().record(nanos);
+        }
+    }
+
+    /// The slice of a request that was meant to leave at `intended`.
+    fn position(&self, intended: f64) -> usize {
+        ((intended / self.slice_seconds).max(0.0) as usize).min(self.slices.len() - 1)
+    }
+
     /// Adds what was counted elsewhere of the same measured time.
     pub fn add(&mut self, other: &Self) {
         self.ok += other.ok;
@@ -193,8 +209,12 @@ impl Series {
         for (mine, theirs) in self.slices.iter_mut().zip(&other.slices) {
             mine.failed += theirs.failed;
             mine.latency.add(&theirs.latency);
-            if let Some(theirs) = &theirs.first_token {
-                mine.first_token.get_or_insert_default().add(theirs);
+            let pairs =
+                [(&mut mine.first_token, &theirs.first_token), (&mut mine.inter_token, &theirs.inter_token)];
+            for (mine, theirs) in pairs {
+                if let Some(theirs) = theirs {
+                    mine.get_or_insert_default().add(theirs);
+                }
             }
         }
     }

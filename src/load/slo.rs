@@ -182,6 +182,11 @@ impl Slo {
         }
         let limit = limit(&metric, value)
             .map_err(|fix| SloError { message: format!("{shown:?}: {value:?} is no limit for it"), fix })?;
+        let most = if matches!(metric, Metric::Goodput(_)) { 1.0 } else { f64::INFINITY };
+        if (side == Side::Below && limit <= 0.0) || limit >= most {
+            let fix = if side == Side::Below { "write more than 0" } else { "write less than 100%" };
+            return refuse(format!("{shown:?} cannot be shown to hold"), fix);
+        }
         Ok(Self { metric, side, limit, text: text.trim().to_owned(), kind: None })
     }
 
@@ -369,6 +374,9 @@ mod tests {
         for (text, part) in [
             ("p99", "compares nothing"),
             ("", "compares nothing"),
+            ("p99<0ms", "cannot be shown to hold: write more than 0"),
+            ("errors<0%", "write more than 0"),
+            ("goodput(80ms)>100%", "write less than 100%"),
             ("p99<80", "write the unit: \"80ms\" or \"80s\""),
             ("p99<fast", "a duration such as"),
             ("p99>80ms", "write \"p99<80ms\""),

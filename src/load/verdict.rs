@@ -7,10 +7,11 @@
 use serde::Serialize;
 
 use super::drive::Counted;
+use super::histogram::{Coarse, Histogram};
 use super::interval::{Interval, dispersion, rate_interval};
 use super::ratio::ratio;
 use super::resources::Taken;
-use super::series::Series;
+use super::series::{Series, Slice};
 use super::slo::{Metric, Resource, Side, Slo, Statistic, Timing};
 use super::spec::Scenario;
 
@@ -147,7 +148,7 @@ fn measure(scenario: &Scenario, metric: &Metric, series: &Series, seconds: f64) 
     match metric {
         Metric::Time(timing, statistic) => time(series, *timing, *statistic, confidence),
         Metric::Errors => {
-            let spread = dispersion(slices(series, |slice| slice.failed));
+            let spread = dispersion(slices(series, |slice| slice.failed), confidence);
             let requests = series.requests();
             Measured {
                 observed: (requests > 0).then(|| failed as f64 / requests as f64),
@@ -165,9 +166,9 @@ fn measure(scenario: &Scenario, metric: &Metric, series: &Series, seconds: f64) 
             };
             let good = series.latency.count_within(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX));
             let seconds = limit.as_secs_f64();
-            let spread = dispersion(slices(series, |slice| {
-                slice.failed + slice.latency.count() - slice.latency.count_within(seconds)
-            }));
+            let beyond =
+                |slice: &Slice| slice.failed + slice.latency.count() - slice.latency.count_within(seconds);
+            let spread = dispersion(slices(series, beyond), confidence);
             let requests = series.requests();
             Measured {
                 observed: (requests > 0).then(|| good as f64 / requests as f64),
@@ -181,19 +182,47 @@ fn measure(scenario: &Scenario, metric: &Metric, series: &Series, seconds: f64) 
 
 fn slices<'s>(
     series: &'s Series,
-    events: impl Fn(&super::series::Slice) -> u64 + Clone + 's,
-) -> impl Iterator<Item = (u64, u64)> + Clone + 's {
+    events: impl Fn(&Slice) -> u64 + 's,
+) -> impl Iterator<Item = (u64, u64)> + 's {
     series.slices.iter().map(move |slice| (events(slice), slice.failed + slice.latency.count()))
 }
 
-fn time(series: &Series, timing: Timing, statistic: Statistic, confidence: f64) -> Measured {
-    let (histogram, failed) = match timing {
+/// The durations that `timing` means, and how many requests are slower than all of them.
+fn durations(series: &Series, timing: Timing) -> (&Histogram, u64) {
+    match timing {
         Timing::Latency => (&series.latency, series.failed()),
         Timing::Service => (&series.service, series.failed()),
         Timing::FirstToken => (&series.first_token, series.failed()),
         // Tokens of failed answers did come, when they came.
         Timing::InterToken => (&series.inter_token, 0),
+    }
+}
+
+/// Where the `q`-quantile of `timing` may be, bursts accounted for.
+pub fn quantile_interval(series: &Series, timing: Timing, q: f64, confidence: f64) -> Interval {
+    let (histogram, failed) = durations(series, timing);
+    // Bursts are looked for where the quantile is: how many of each slice were beyond it. Service
+    // time has no slices of its own; where it comes in bursts, so does latency.
+    let timing = if timing == Timing::Service { Timing::Latency } else { timing };
+    let at = match timing {
+        Timing::Latency => series.latency.quantile(q, failed),
+        _ => histogram.quantile(q, failed),
     };
+    let at = at.unwrap_or(f64::MAX / 2e9);
+    let none = Coarse::default();
+    let counts = series.slices.iter().map(|slice| {
+        let (times, failed) = match timing {
+            Timing::FirstToken => (slice.first_token.as_deref().unwrap_or(&none), slice.failed),
+            Timing::InterToken => (slice.inter_token.as_deref().unwrap_or(&none), 0),
+            Timing::Latency | Timing::Service => (&slice.latency, slice.failed),
+        };
+        (failed + times.count() - times.count_within(at), failed + times.count())
+    });
+    histogram.interval(q, failed, confidence, dispersion(counts, confidence))
+}
+
+fn time(series: &Series, timing: Timing, statistic: Statistic, confidence: f64) -> Measured {
+    let (histogram, failed) = durations(series, timing);
     if histogram.count() + failed == 0 {
         return Measured::nothing(match timing {
             Timing::FirstToken | Timing::InterToken => "no answer was streamed",
@@ -204,12 +233,7 @@ fn time(series: &Series, timing: Timing, statistic: Statistic, confidence: f64) 
     match statistic {
         Statistic::Quantile(q) => {
             let observed = histogram.quantile(q, failed);
-            // Bursts are looked for where the quantile is: how many requests of each slice were beyond it.
-            let at = series.latency.quantile(q, series.failed()).unwrap_or(f64::MAX / 2e9);
-            let spread = dispersion(slices(series, |slice| {
-                slice.failed + slice.latency.count() - slice.latency.count_within(at)
-            }));
-            let interval = histogram.interval(q, failed, confidence, spread);
+            let interval = quantile_interval(series, timing, q, confidence);
             let note = observed.is_none().then(among_failures);
             Measured { observed, interval: Some(interval), note }
         }

@@ -33,6 +33,8 @@ pub(super) struct Bench {
     pub(super) most_under_way: usize,
     /// When it was stopped before its time.
     pub(super) stopped: Cell<Option<Instant>>,
+    /// When the last request that may be sent was over, before its time.
+    pub(super) spent: Cell<Option<Instant>>,
 }
 
 /// Which request is meant.
@@ -59,6 +61,7 @@ impl Bench {
             under_way: Cell::new(0),
             most_under_way: most_under_way.max(1),
             stopped: Cell::new(None),
+            spent: Cell::new(None),
             shared,
         })
     }
@@ -102,6 +105,11 @@ impl Bench {
     /// Notes that a request that was meant for `intended` leaves at `now`.
     pub(super) fn leaves(&self, intended: Instant, now: Instant) {
         self.live.sent.add(1);
+        self.lags(intended, now);
+    }
+
+    /// Notes that this thread did at `now` what it meant to do at `intended`.
+    pub(super) fn lags(&self, intended: Instant, now: Instant) {
         if intended >= self.zero {
             let lag = now.saturating_duration_since(intended);
             self.lag.borrow_mut().record(nanos(lag));
@@ -137,7 +145,7 @@ impl Bench {
         }
         let mut all = self.series.borrow_mut();
         if let Some(series) = all.get_mut(pick.target).and_then(|kinds| kinds.get_mut(pick.kind)) {
-            series.inter_token.record(gap);
+            series.record_gap(self.seconds(intended), gap);
         }
     }
 
@@ -160,13 +168,15 @@ impl Bench {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         let full = self.shared.seconds;
-        let seconds = self.stopped.get().map_or(full, |at| self.seconds(at).clamp(0.0, full));
+        let end = self.stopped.get().or(self.spent.get());
+        let seconds = end.map_or(full, |at| self.seconds(at).clamp(0.0, full));
         Counted {
             series: self.series.take(),
             lag: self.lag.take(),
             late: self.late.get(),
             cut: self.under_way.get() as u64,
             interrupted: self.stopped.get().is_some(),
+            spent: self.spent.get().is_some(),
             seconds,
             began: SystemTime::UNIX_EPOCH,
             threads: 1,

@@ -29,12 +29,11 @@ struct Reading {
 }
 
 /// Sends the request that `pick` means and reads its answer to the end. `intended` is when it was
-/// meant to leave, from which its time is counted.
+/// meant to leave, from which its latency is counted, and `left` is now, from which its service time is.
 ///
 /// # Cancel safety
 /// Dropping the future gives the request up, and counts nothing.
-pub(super) async fn exchange(bench: &Bench, pick: Pick, intended: Instant) -> Done {
-    let left = Instant::now();
+pub(super) async fn exchange(bench: &Bench, pick: Pick, intended: Instant, left: Instant) -> Done {
     let deadline = intended + bench.shared.prepared.scenario.limits.timeout;
     let mut reading = Reading::default();
     let failure =

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::task::LocalSet;
+use tokio::runtime::{Builder, LocalOptions};
 
 use super::histogram::Histogram;
 use super::prepare::Prepared;
@@ -78,7 +78,9 @@ pub struct Counted {
     pub cut: u64,
     /// Whether it was stopped before its time.
     pub interrupted: bool,
-    /// Seconds that were measured: less than planned where it was interrupted.
+    /// Whether a closed loop had sent all the requests that it may before its time.
+    pub spent: bool,
+    /// Seconds that were measured: less than planned where it was interrupted, or spent.
     pub seconds: f64,
     /// When the measured time began.
     pub began: SystemTime,
@@ -183,7 +185,7 @@ pub fn drive(
     let mut counted = counted.ok_or(DriveError::Broken)?;
     counted.began = began;
     counted.threads = threads;
-    counted.cpu_seconds = cpu_seconds().zip(cpu_before).map(|(after, before)| after - before);
+    counted.cpu_seconds = Some(cpu_seconds() - cpu_before);
     Ok(counted)
 }
 
@@ -196,7 +198,12 @@ impl Counted {
         self.late += other.late;
         self.cut += other.cut;
         self.interrupted |= other.interrupted;
-        self.seconds = self.seconds.min(other.seconds);
+        // A thread whose requests are spent waits for nobody: the run is over with the last one.
+        self.seconds = match self.spent || other.spent {
+            true => self.seconds.max(other.seconds),
+            false => self.seconds.min(other.seconds),
+        };
+        self.spent &= other.spent;
         self.sent += other.sent;
         self.connections += other.connections;
     }
@@ -215,9 +222,10 @@ impl Counted {
 }
 
 fn thread(shared: &Arc<Shared>, part: usize, live: Arc<Live>) -> Result<Counted, std::io::Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Tasks of a `LocalSet` would wake it by a system call each.
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let bench = Bench::new(Arc::clone(shared), part, live);
-    LocalSet::new().block_on(&runtime, async {
+    runtime.block_on(async {
         match &shared.plan {
             Plan::Open(schedule) => open::run(&bench, schedule).await?,
             Plan::Closed { clients, duration } => closed::run(&bench, *clients, *duration).await?,
@@ -235,6 +243,8 @@ fn raise_descriptors() {
 }
 
 /// CPU time of this process so far.
-fn cpu_seconds() -> Option<f64> {
-    super::resources::of_process("self").ok().map(|usage| usage.cpu_seconds)
+fn cpu_seconds() -> f64 {
+    use rustix::time::{ClockId, clock_gettime};
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }

@@ -37,9 +37,9 @@ pub(super) async fn run(bench: &Rc<Bench>, schedule: &Schedule) -> io::Result<()
             in_a_row = 0;
             tokio::task::yield_now().await;
         }
-        bench.leaves(intended, Instant::now());
         let pick = bench.pick(due.index);
         if bench.under_way.get() >= bench.most_under_way {
+            bench.leaves(intended, Instant::now());
             let done = Done {
                 intended: bench.seconds(intended),
                 failure: Some(Failure::NotSent),
@@ -52,7 +52,10 @@ pub(super) async fn run(bench: &Rc<Bench>, schedule: &Schedule) -> io::Result<()
         bench.live.under_way.add(1);
         let bench = Rc::clone(bench);
         tokio::task::spawn_local(async move {
-            let done = exchange(&bench, pick, intended).await;
+            // Only here: it may have waited for other tasks of this thread.
+            let left = Instant::now();
+            bench.leaves(intended, left);
+            let done = exchange(&bench, pick, intended, left).await;
             bench.under_way.set(bench.under_way.get() - 1);
             bench.live.under_way.add(-1);
             bench.count(pick, &done);

@@ -87,6 +87,8 @@ pub(super) fn observed(goal: &Judged) -> String {
         (None, _) => "-".to_owned(),
     };
     match goal.interval {
+        // Beyond everything, as far as is known.
+        Some(interval) if interval.low == f64::INFINITY => value,
         Some(interval) => format!("{value} {}", range(interval, goal.unit)),
         None => value,
     }

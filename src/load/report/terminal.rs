@@ -115,6 +115,7 @@ fn verdict(result: &RunResult) -> String {
     let why = match result.outcome {
         Outcome::Pass if result.goals.is_empty() => "no goal was set",
         Outcome::Pass => "every goal holds",
+        Outcome::Fail if result.goals.is_empty() => "nothing works",
         Outcome::Fail => "a goal does not hold",
         Outcome::Inconclusive => "too little data to say: test for longer",
         Outcome::Invalid => "nothing is known of the server",
