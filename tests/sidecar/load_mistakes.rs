@@ -85,6 +85,8 @@ fn files_that_hold_nothing_or_nonsense() {
         let (code, said) = refused(&[&url, "--data", path.to_str().unwrap()]);
         assert!(code == BAD_INPUT && said.contains(part), "{name}: {code} {said}");
     }
+    let (code, said) = refused(&[&url, "--data", folder.path().to_str().unwrap()]);
+    assert!(code == BAD_INPUT && said.contains("is not a file"), "{said}");
     let (code, said) = refused(&[&url, "--data", "no/such.csv"]);
     assert!(code == BAD_INPUT && said.contains("--data: ") && said.contains("does not exist"), "{said}");
 }
@@ -94,6 +96,13 @@ fn goals_and_other_flags_that_mean_nothing() {
     for (flags, part) in [
         (&["--slo", "p99<80"][..], "write the unit: \"80ms\" or \"80s\""),
         (&["--slo", "fast"], "compares nothing"),
+        (&["--slo", "p99<0ms"], "write more than 0"),
+        (&["--rate", "NaN"], "--rate: NaN is no number"),
+        (&["--rate", "-5"], "--rate: -5.0 is below zero"),
+        (&["--rate", "1e300"], "--rate: 1e300 requests per second cannot be sent"),
+        (&["--duration", "-5s"], "--duration: \"-5s\" is not a duration"),
+        (&["--format", "v2"], "--model: a request of the format \"v2\" names a model: name it"),
+        (&["--report", "no/such/folder/r.html"], "there is no folder no/such/folder"),
         (&["--slo", "B/A p99<2"], "nothing to compare"),
         (&["--slo", "side.cpu<50%"], "no process of that name"),
         (&["--rate", "0"], "--rate: 0 requests per second"),
@@ -111,6 +120,15 @@ fn goals_and_other_flags_that_mean_nothing() {
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(load(&[]).status.code(), Some(2));
     assert_eq!(load(&["http://127.0.0.1:1/x", "--output", "yaml"]).status.code(), Some(2));
+}
+
+#[test]
+fn two_targets_that_would_not_get_the_same_requests() {
+    let (code, said) = refused(&["--compare", "A=http://127.0.0.1:1/a", "B=http://127.0.0.1:2/b"]);
+    assert!(code == BAD_INPUT && said.contains("\"/a\" and \"/b\" are two"), "{said}");
+    // The same path in other words is one.
+    let (code, said) = refused(&["--compare", "A=http://127.0.0.1:1", "B=http://127.0.0.1:2/"]);
+    assert!(code == UNREACHABLE, "{said}");
 }
 
 #[test]

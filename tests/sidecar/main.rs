@@ -27,6 +27,7 @@ mod headers;
 mod in_process;
 mod in_process_failures;
 mod in_process_grpc;
+mod load_edges;
 mod load_mistakes;
 mod load_models;
 mod load_support;

@@ -3,8 +3,8 @@
 //! There is one reader of scenarios, and flags go through it: what they say is written as a
 //! document, and where the reader finds a mistake, its place is called by the flag's name.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -12,16 +12,16 @@ use serde_json::{Map, Value, json};
 use crate::config;
 use crate::inference::path::{self, Action, Api, OpenAiCall};
 use crate::load::slo::Slo;
-use crate::load::spec::{LoadSpec, Scenario};
+use crate::load::spec::{ArrivalSpec, LoadSpec, Scenario};
 
 /// What the simple cases need.
 #[derive(Debug, Default, Args)]
 pub(super) struct Flags {
     /// Requests per second to each target (an open loop). Default: 10.
-    #[arg(long, value_name = "N")]
+    #[arg(long, allow_hyphen_values = true, value_name = "N")]
     rate: Option<f64>,
     /// For how long. Default: 30s.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
     duration: Option<String>,
     /// How requests are spread: poisson or constant. Default: poisson.
     #[arg(long, value_name = "HOW")]
@@ -33,16 +33,16 @@ pub(super) struct Flags {
     #[arg(long, conflicts_with = "rate")]
     find_max: bool,
     /// Where that search ends. Default: 10000.
-    #[arg(long, value_name = "N", requires = "find_max")]
+    #[arg(long, allow_hyphen_values = true, value_name = "N", requires = "find_max")]
     max_rate: Option<f64>,
     /// A goal, such as p99<80ms or errors<0.1%. May be given several times.
     #[arg(long, value_name = "GOAL")]
     slo: Vec<String>,
     /// Time at the beginning that is not measured. Default: 1s.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
     warmup: Option<String>,
     /// For one request. Default: 10s.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
     timeout: Option<String>,
     /// How requests are written: v2, v2-binary, grpc, v1, chat, chat-stream or plain. Default: what
     /// the URL's path says.
@@ -121,6 +121,13 @@ const PLACES: [(&str, &str); 22] = [
 impl Flags {
     /// The scenario that these flags and a URL mean.
     pub(super) fn scenario(&self, url: Option<&str>) -> Result<Scenario, String> {
+        for (flag, rate) in [("--rate", self.rate), ("--max-rate", self.max_rate)] {
+            if let Some(rate) = rate.filter(|rate| !rate.is_finite()) {
+                return Err(format!(
+                    "{flag}: {rate} is no number of requests per second: write one such as 200"
+                ));
+            }
+        }
         let compared = self.compared(url)?;
         let first = match (url, &compared) {
             (Some(url), _) => url,
@@ -178,35 +185,20 @@ impl Flags {
         let base = url.map(str::to_owned).or_else(|| url_of(&scenario)).unwrap_or_default();
         let other = said.scenario(Some(&base))?;
         if url.is_some() {
-            match (scenario.targets.as_mut_slice(), other.targets.first()) {
+            // A path in it stands in front of the scenario's own ones.
+            let bare = json!({ "target": base, "requests": [{ "format": "plain" }], "load": { "rate": 1 } });
+            match (scenario.targets.as_mut_slice(), read(&bare, "load")?.targets.pop()) {
                 ([target], Some(new)) => {
                     target.url = base;
-                    target.upstream = new.upstream.clone();
-                    target.prefix = new.prefix.clone();
+                    target.upstream = new.upstream;
+                    target.prefix = new.prefix;
                 }
                 _ => return Err("URL: the scenario compares two targets: change them there".to_owned()),
             }
         }
-        let timed = self.duration.is_some();
-        if self.rate.is_some() || self.clients.is_some() || self.find_max {
-            scenario.load = other.load;
-        } else if timed {
-            let wanted = match &other.load {
-                LoadSpec::Open { stages, .. } => stages.first().map(|stage| stage.duration),
-                _ => None,
-            };
-            match (&mut scenario.load, wanted) {
-                (LoadSpec::Open { stages, .. }, Some(wanted)) if stages.len() == 1 => {
-                    stages.iter_mut().for_each(|stage| stage.duration = wanted);
-                }
-                (LoadSpec::Closed { duration, .. }, Some(wanted)) => *duration = wanted,
-                (LoadSpec::FindMax(spec), Some(wanted)) => spec.probe = wanted,
-                _ => {
-                    return Err("--duration: the scenario's stages or trace have their own: write it there"
-                        .to_owned());
-                }
-            }
-        }
+        let load =
+            std::mem::replace(&mut scenario.load, LoadSpec::Closed { clients: 1, duration: Duration::ZERO });
+        scenario.load = self.arrive(load, other.load)?;
         if !self.slo.is_empty() {
             scenario.slos = other.slos;
         }
@@ -234,6 +226,75 @@ impl Flags {
         Ok(scenario)
     }
 
+    /// How requests arrive: as `scenario` says, but for what flags say; `flags` is all that they mean
+    /// on their own.
+    fn arrive(&self, scenario: LoadSpec, flags: LoadSpec) -> Result<LoadSpec, String> {
+        let long = match &scenario {
+            LoadSpec::Open { stages, .. } if stages.len() == 1 => stages.first().map(|stage| stage.duration),
+            LoadSpec::Closed { duration, .. } => Some(*duration),
+            _ => None,
+        };
+        let kept = long.filter(|_| self.duration.is_none());
+        Ok(match (scenario, flags) {
+            (LoadSpec::FindMax(mut spec), LoadSpec::FindMax(new)) => {
+                spec.to = self.max_rate.map_or(spec.to, |_| new.to);
+                spec.from = spec.from.min(spec.to);
+                spec.probe = self.duration.as_ref().map_or(spec.probe, |_| new.probe);
+                spec.poisson = self.arrivals.as_ref().map_or(spec.poisson, |_| new.poisson);
+                LoadSpec::FindMax(spec)
+            }
+            (_, flags @ LoadSpec::FindMax(_)) => flags,
+            (_, LoadSpec::Closed { clients, duration }) => {
+                LoadSpec::Closed { clients, duration: kept.unwrap_or(duration) }
+            }
+            (scenario, LoadSpec::Open { mut stages, arrivals }) if self.rate.is_some() => {
+                if let Some(duration) = kept {
+                    stages.iter_mut().for_each(|stage| stage.duration = duration);
+                }
+                let arrivals = match scenario {
+                    LoadSpec::Open { arrivals: ArrivalSpec::Constant, .. } if self.arrivals.is_none() => {
+                        ArrivalSpec::Constant
+                    }
+                    _ => arrivals,
+                };
+                LoadSpec::Open { stages, arrivals }
+            }
+            (mut scenario, LoadSpec::Open { stages, arrivals }) => {
+                if self.duration.is_some() {
+                    let wanted = stages.first().map(|stage| stage.duration).unwrap_or_default();
+                    match &mut scenario {
+                        LoadSpec::Open { stages, .. } if stages.len() == 1 => {
+                            stages.iter_mut().for_each(|stage| stage.duration = wanted);
+                        }
+                        LoadSpec::Closed { duration, .. } => *duration = wanted,
+                        LoadSpec::FindMax(spec) => spec.probe = wanted,
+                        LoadSpec::Open { .. } => {
+                            return Err(
+                                "--duration: the scenario's stages or trace have their own: write it \
+                                        there"
+                                    .to_owned(),
+                            );
+                        }
+                    }
+                }
+                if self.arrivals.is_some() {
+                    match &mut scenario {
+                        LoadSpec::Open { arrivals: ArrivalSpec::Trace(_), .. } | LoadSpec::Closed { .. } => {
+                            return Err(
+                                "--arrivals: the scenario's trace or clients say when requests leave: \
+                                        remove it, or give a --rate"
+                                    .to_owned(),
+                            );
+                        }
+                        LoadSpec::Open { arrivals: old, .. } => *old = arrivals,
+                        LoadSpec::FindMax(spec) => spec.poisson = arrivals == ArrivalSpec::Poisson,
+                    }
+                }
+                scenario
+            }
+        })
+    }
+
     /// These flags without those that say what is sent.
     fn copied(&self) -> Self {
         Self {
@@ -258,6 +319,18 @@ impl Flags {
     /// Two targets, if there are two.
     fn compared(&self, url: Option<&str>) -> Result<Option<[Value; 2]>, String> {
         let [a, b] = self.compare.as_slice() else { return Ok(None) };
+        let path_of = |text: &str| {
+            let url = text.split_once('=').map(|(_, url)| url).filter(|url| url.contains("://"))?;
+            Some(split(url).1).map(|path| if path.is_empty() { "/" } else { path }.to_owned())
+        };
+        if let (Some(first), Some(second)) = (path_of(a), path_of(b))
+            && first != second
+        {
+            return Err(format!(
+                "--compare: both get the same requests, and {first:?} and {second:?} are two: write one path, or a \
+                 scenario whose targets have paths of their own"
+            ));
+        }
         let one = |text: &String, name: &str| {
             let wrong = || format!("--compare {text:?}: write {name}=URL, or behind a URL {name}=VERSION");
             let value = text.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')).ok_or_else(wrong)?;
@@ -371,6 +444,10 @@ impl Flags {
             find.extend(text(&self.duration).map(|probe| ("probe".to_owned(), probe)));
             find.extend(text(&self.arrivals).map(|arrivals| ("arrivals".to_owned(), arrivals)));
             find.extend(self.max_rate.map(|rate| ("to".to_owned(), json!(rate))));
+            // It begins where it does by default, or at its end where that is lower.
+            find.extend(
+                self.max_rate.filter(|r| (0.001..10.0).contains(r)).map(|r| ("from".to_owned(), json!(r))),
+            );
             set("findMax", Value::Object(find));
             return Value::Object(load);
         }
@@ -436,18 +513,20 @@ fn read(document: &Value, name: &str) -> Result<Scenario, String> {
     // JSON is YAML.
     config::parse_scenario(&document.to_string(), name, Path::new("")).map_err(|errors| {
         let lines = errors.problems.iter().map(|problem| {
-            let flag = PLACES
-                .iter()
-                .find(|(place, _)| {
-                    problem
-                        .path
-                        .strip_prefix(place)
-                        .is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
-                })
-                .map_or("URL", |(_, flag)| flag);
-            match problem.fix.is_empty() {
-                true => format!("{flag}: {}", problem.message),
-                false => format!("{flag}: {}: {}", problem.message, problem.fix),
+            let at = |(place, _): &&(&str, &str)| {
+                let rest = problem.path.strip_prefix(place);
+                rest.is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
+            };
+            let flag = PLACES.iter().find(at).map_or("URL", |(_, flag)| flag);
+            // Keys are nothing to whoever wrote flags.
+            let (flag, fix) = match problem.fix.as_str() {
+                "add the key \"model\" here" => ("--model", "name it, or write it in the URL's path"),
+                "add `inputs` with a `file` or a `text`" => ("--data", "give a file of them, or a --body"),
+                fix => (flag, fix),
+            };
+            match fix {
+                "" => format!("{flag}: {}", problem.message),
+                fix => format!("{flag}: {}: {fix}", problem.message),
             }
         });
         lines.collect::<Vec<_>>().join("\n")

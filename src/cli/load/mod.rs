@@ -6,6 +6,7 @@ mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use clap::Args;
 
@@ -86,15 +87,22 @@ pub(super) fn load(args: &LoadArgs) -> Result<Exit, Failure> {
                 format!("--report {}: its name does not tell its form: {fix}", path.display()),
             )
         })?;
+        // Found now, and not when the test is over.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            let why = format!("--report {}: there is no folder {}", path.display(), folder.display());
+            return Err(Failure::new(Exit::BadInput, why));
+        }
         reports.push((path, form));
     }
     let scenario = Scenario { allow_remote: args.allow_remote, ..scenario(args)? };
     affordable(&scenario).map_err(cannot)?;
     let quiet = args.quiet;
-    let prepared = Arc::new(prepare(scenario).map_err(cannot)?);
     let stop = Stop::default();
+    let begun = watch::stop_on_signals(&stop)?;
+    let prepared = Arc::new(prepare(scenario).map_err(cannot)?);
+    begun.store(true, Ordering::SeqCst);
     let mut screen = watch::Screen::new(quiet);
-    watch::stop_on_signals(&stop)?;
     let ran = run(&prepared, &stop, &mut |progress| screen.show(&progress)).map_err(|error| match error {
         RunError::Prepare(error) => cannot(error),
         RunError::Resource(why) => Failure::new(Exit::BadInput, why),

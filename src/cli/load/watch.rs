@@ -1,6 +1,8 @@
 //! What is seen of a test while it goes on, and how it is stopped.
 
 use std::io::IsTerminal as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::load::drive::{Moment, Stop};
@@ -74,8 +76,9 @@ impl Screen {
     }
 }
 
-/// Ends the test at the first SIGINT or SIGTERM; a second one ends the process as it always does.
-pub(super) fn stop_on_signals(stop: &Stop) -> Result<(), Failure> {
+/// Ends the test at the first SIGINT or SIGTERM; a second one ends the process without a report, and
+/// so does the first until what is returned is set: before the test begins there is none.
+pub(super) fn stop_on_signals(stop: &Stop) -> Result<Arc<AtomicBool>, Failure> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -87,6 +90,8 @@ pub(super) fn stop_on_signals(stop: &Stop) -> Result<(), Failure> {
         (watched(SignalKind::interrupt())?, watched(SignalKind::terminate())?)
     };
     let stop = stop.clone();
+    let begun = Arc::new(AtomicBool::new(false));
+    let has_begun = Arc::clone(&begun);
     let wait = move || {
         runtime.block_on(async {
             let both = async |interrupt: &mut tokio::signal::unix::Signal,
@@ -95,14 +100,18 @@ pub(super) fn stop_on_signals(stop: &Stop) -> Result<(), Failure> {
             };
             both(&mut interrupt, &mut terminate).await;
             stop.ask();
-            both(&mut interrupt, &mut terminate).await;
-            say::note(&"switchback: stopped without a report");
+            if has_begun.load(Ordering::SeqCst) {
+                both(&mut interrupt, &mut terminate).await;
+                say::note(&"switchback: stopped without a report");
+            } else {
+                say::note(&"switchback: stopped before the test began");
+            }
             std::process::exit(super::super::exit::Exit::Interrupted as i32);
         })
     };
     std::thread::Builder::new()
         .name("load-signals".to_owned())
         .spawn(wait)
-        .map(drop)
+        .map(|_| begun)
         .map_err(|error| Failure::error(format!("no thread for signals: {error}")))
 }

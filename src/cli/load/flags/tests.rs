@@ -136,3 +136,63 @@ fn flags_change_a_scenario() {
     let model = Flags { model: Some("m".into()), ..Flags::default() };
     assert!(model.change(scenario(), None).unwrap_err().contains("--model: a scenario says what is sent"));
 }
+
+/// A scenario as a file has it, with what `flags` say otherwise.
+fn changed(load: &str, url: Option<&str>, flags: Flags) -> Result<Scenario, String> {
+    let text = format!(
+        "{{target: 'http://h:1', requests: [{{format: plain, path: /x}}], load: {load}, slos: ['p50 < 1s']}}"
+    );
+    flags.change(config::parse_scenario(&text, "s", Path::new("")).unwrap(), url)
+}
+
+#[test]
+fn a_flag_changes_what_it_says_of_a_scenario_and_nothing_else() {
+    let load = |load: &str, flags: Flags| changed(load, None, flags).map(|scenario| scenario.load);
+    let minute = Duration::from_secs(60);
+    let stage = |rate: f64, duration| vec![crate::load::schedule::Stage { from: rate, to: rate, duration }];
+    let constant = "{rate: 20, duration: 1m, arrivals: constant}";
+    let open = |rate, duration, arrivals| Ok(LoadSpec::Open { stages: stage(rate, duration), arrivals });
+    assert_eq!(
+        load(constant, Flags { rate: Some(5.0), ..Flags::default() }),
+        open(5.0, minute, ArrivalSpec::Constant)
+    );
+    assert_eq!(
+        load(constant, Flags { arrivals: Some("poisson".into()), ..Flags::default() }),
+        open(20.0, minute, ArrivalSpec::Poisson)
+    );
+    assert_eq!(
+        load(constant, Flags { duration: Some("2s".into()), ..Flags::default() }),
+        open(20.0, Duration::from_secs(2), ArrivalSpec::Constant)
+    );
+    assert_eq!(
+        load(constant, Flags { clients: Some(3), ..Flags::default() }),
+        Ok(LoadSpec::Closed { clients: 3, duration: minute })
+    );
+    let clients = "{clients: 3, duration: 1m}";
+    let said = load(clients, Flags { arrivals: Some("poisson".into()), ..Flags::default() }).unwrap_err();
+    assert!(said.starts_with("--arrivals: "), "{said}");
+    let stages = "{stages: [{rate: 1, duration: 1s}, {rate: 2, duration: 1s}]}";
+    let said = load(stages, Flags { duration: Some("2s".into()), ..Flags::default() }).unwrap_err();
+    assert!(said.starts_with("--duration: "), "{said}");
+
+    let search = "{findMax: {from: 50, to: 900, probe: 3s, precision: 10%, confirmations: 4}}";
+    let flags = Flags { find_max: true, max_rate: Some(200.0), ..Flags::default() };
+    let Ok(LoadSpec::FindMax(found)) = load(search, flags) else { panic!() };
+    assert_eq!((found.from, found.to, found.probe), (50.0, 200.0, Duration::from_secs(3)));
+    assert_eq!((found.precision, found.confirmations), (0.1, 4));
+}
+
+#[test]
+fn a_path_in_a_url_stands_in_front_of_a_scenarios_paths() {
+    let scenario = changed("{rate: 1}", Some("http://o:2/base"), Flags::default()).unwrap();
+    let target = &scenario.targets[0];
+    assert_eq!((target.prefix.as_str(), target.upstream.authority.as_str()), ("/base", "o:2"));
+    assert_eq!(scenario.requests[0].path.as_deref(), Some("/x"));
+}
+
+#[test]
+fn a_search_that_may_not_go_far_begins_below_its_end() {
+    let flags = Flags { find_max: true, max_rate: Some(5.0), slo: vec!["p50<1s".into()], ..Flags::default() };
+    let LoadSpec::FindMax(spec) = of("http://h:1/", flags).load else { panic!() };
+    assert_eq!((spec.from, spec.to), (5.0, 5.0));
+}

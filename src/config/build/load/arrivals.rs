@@ -20,7 +20,10 @@ fn rate(given: &Given<Number>, may_be_zero: bool, report: &mut Report) -> Option
     if rate > 1e7 || (rate <= 0.0 && !may_be_zero) {
         report.wrong(
             &given.at,
-            format!("{rate} requests per second cannot be sent"),
+            match rate < 1e15 {
+                true => format!("{rate} requests per second cannot be sent"),
+                false => format!("{rate:e} requests per second cannot be sent"),
+            },
             "write 0.001 to 10000000",
         );
         return None;

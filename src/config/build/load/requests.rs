@@ -114,9 +114,13 @@ fn inputs_spec(
         let server = pairs.value.server.get()?.0.clone();
         return Some(InputSpec::Pairs { server, model: model.to_owned() });
     }
-    let path = files::existing(&section.file, base, report)?;
     let file = section.file.given()?;
+    let path = files::existing(&section.file, base, report)?;
     let Some(kind) = file_kind(&path) else {
+        // One mistake is enough for a file that cannot be read either.
+        if !path.is_file() {
+            return None;
+        }
         let fix = "name it .jsonl, .csv, .npy, or .json for recorded pairs";
         report.wrong(&file.at, "it is not told by its name what the file holds", fix);
         return None;
