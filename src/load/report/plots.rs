@@ -87,7 +87,11 @@ impl Plot<'_> {
     where
         Y: Ranged<ValueType = f64> + plotters::coord::ranged1d::ValueFormatter<f64>,
     {
-        let nines = |x: &f64| if self.nines { quantile(*x) } else { format!("{x:.0}") };
+        // Ten labels of a short scale need a digit more to be ten.
+        let widest =
+            self.lines.iter().flat_map(|line| &line.points).fold(0.0_f64, |most, (x, _)| most.max(*x));
+        let places = usize::from(widest < 10.0);
+        let nines = |x: &f64| if self.nines { quantile(*x) } else { format!("{x:.places$}") };
         chart
             .configure_mesh()
             .x_desc(self.x)

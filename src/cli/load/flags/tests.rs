@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::load::spec::{ArrivalSpec, Format, InputSpec};
+use crate::load::spec::{ArrivalSpec, Format, InputSpec, LoadSpec};
 
 fn of(url: &str, flags: Flags) -> Scenario {
     flags.scenario(Some(url)).unwrap_or_else(|error| panic!("{url}: {error}"))
