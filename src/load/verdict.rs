@@ -103,7 +103,7 @@ pub fn judge(scenario: &Scenario, counted: &Counted, resources: &[Taken]) -> Vec
             _ => {
                 for (at, target) in scenario.targets.iter().enumerate() {
                     let series = series(counted, at, slo.kind);
-                    let measured = measure(scenario, &slo.metric, &series, counted.seconds);
+                    let measured = measure(scenario, slo, &series, counted.seconds);
                     let target = (scenario.targets.len() > 1).then(|| target.name.clone());
                     all.push(said(slo, target, kind_name(scenario, slo), measured));
                 }
@@ -143,9 +143,9 @@ fn used(taken: Option<&Taken>, what: Resource) -> Measured {
     }
 }
 
-fn measure(scenario: &Scenario, metric: &Metric, series: &Series, seconds: f64) -> Measured {
+fn measure(scenario: &Scenario, slo: &Slo, series: &Series, seconds: f64) -> Measured {
     let (failed, confidence) = (series.failed(), scenario.confidence);
-    match metric {
+    match &slo.metric {
         Metric::Time(timing, statistic) => time(series, *timing, *statistic, confidence),
         Metric::Errors => {
             let spread = dispersion(slices(series, |slice| slice.failed), confidence);
@@ -168,7 +168,14 @@ fn measure(scenario: &Scenario, metric: &Metric, series: &Series, seconds: f64) 
             let seconds = limit.as_secs_f64();
             let beyond =
                 |slice: &Slice| slice.failed + slice.latency.count() - slice.latency.count_within(seconds);
-            let spread = dispersion(slices(series, beyond), confidence);
+            // Few are beyond a limit by luck as well as by merit, and say little of how they come. So
+            // bursts are also looked for where there would be as many as the goal allows.
+            let spread = dispersion(slices(series, beyond), confidence).max(quantile_dispersion(
+                series,
+                Timing::Latency,
+                slo.limit,
+                confidence,
+            ));
             let requests = series.requests();
             Measured {
                 observed: (requests > 0).then(|| good as f64 / requests as f64),
@@ -201,6 +208,12 @@ fn durations(series: &Series, timing: Timing) -> (&Histogram, u64) {
 /// Where the `q`-quantile of `timing` may be, bursts accounted for.
 pub fn quantile_interval(series: &Series, timing: Timing, q: f64, confidence: f64) -> Interval {
     let (histogram, failed) = durations(series, timing);
+    histogram.interval(q, failed, confidence, quantile_dispersion(series, timing, q, confidence))
+}
+
+/// How many times more than independent ones the requests beyond the `q`-quantile of `timing` vary.
+fn quantile_dispersion(series: &Series, timing: Timing, q: f64, confidence: f64) -> f64 {
+    let (histogram, failed) = durations(series, timing);
     // Bursts are looked for where the quantile is: how many of each slice were beyond it. Service
     // time has no slices of its own; where it comes in bursts, so does latency.
     let timing = if timing == Timing::Service { Timing::Latency } else { timing };
@@ -218,7 +231,7 @@ pub fn quantile_interval(series: &Series, timing: Timing, q: f64, confidence: f6
         };
         (failed + times.count() - times.count_within(at), failed + times.count())
     });
-    histogram.interval(q, failed, confidence, dispersion(counts, confidence))
+    dispersion(counts, confidence)
 }
 
 fn time(series: &Series, timing: Timing, statistic: Statistic, confidence: f64) -> Measured {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::kept::{ROOM, Room};
 use super::live::Live;
 use super::{Counted, Shared};
 use crate::load::body::Whole;
@@ -26,6 +27,8 @@ pub(super) struct Bench {
     pub(super) pools: Vec<Rc<Pool<Whole>>>,
     /// When the measured time begins.
     pub(super) zero: Instant,
+    /// For answers that are kept to be checked.
+    pub(super) room: Room,
     series: RefCell<Vec<Vec<Series>>>,
     lag: RefCell<Histogram>,
     late: Cell<u64>,
@@ -55,6 +58,7 @@ impl Bench {
             live,
             pools: prepared.targets.iter().map(|target| Pool::new(Arc::clone(target))).collect(),
             zero: shared.start + Duration::from_secs_f64(shared.warmup),
+            room: Rc::new(Cell::new(ROOM / shared.threads.max(1))),
             series: RefCell::new(prepared.targets.iter().map(|_| one()).collect()),
             lag: RefCell::default(),
             late: Cell::new(0),

@@ -2,15 +2,16 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::time::Instant;
 
-use bytes::BytesMut;
 use http::{HeaderMap, header};
 use http_body::Body as _;
 
 use super::bench::{Bench, Pick, nanos};
+use super::kept::Kept;
 use crate::base::FaultKind;
-use crate::load::check::{Answered, LONGEST, judge};
+use crate::load::check::{Answered, judge};
 use crate::load::prepare::{Kind, message};
 use crate::load::series::{CheckKind, Done, Failure};
 use crate::load::spec::Format;
@@ -19,11 +20,9 @@ use crate::upstream::Answer;
 use crate::wire::grpc;
 
 /// What has been read of an answer.
-#[derive(Default)]
 struct Reading {
     bytes: u64,
-    kept: BytesMut,
-    too_long: bool,
+    kept: Kept,
     grpc: Option<u8>,
     stream: Stream,
 }
@@ -35,7 +34,8 @@ struct Reading {
 /// Dropping the future gives the request up, and counts nothing.
 pub(super) async fn exchange(bench: &Bench, pick: Pick, intended: Instant, left: Instant) -> Done {
     let deadline = intended + bench.shared.prepared.scenario.limits.timeout;
-    let mut reading = Reading::default();
+    let kept = Kept::new(Rc::clone(&bench.room));
+    let mut reading = Reading { bytes: 0, kept, grpc: None, stream: Stream::default() };
     let failure =
         match tokio::time::timeout_at(deadline.into(), ask(bench, pick, intended, &mut reading)).await {
             Ok(failure) => failure,
@@ -113,10 +113,7 @@ async fn read(
             reading.stream.push(&data, now, |gap| bench.gap(pick, intended, gap));
         }
         if keep {
-            reading.too_long |= reading.kept.len() + data.len() > LONGEST;
-            if !reading.too_long {
-                reading.kept.extend_from_slice(&data);
-            }
+            reading.kept.push(&data);
         }
     }
 }
@@ -135,15 +132,15 @@ fn verdict(
         inference_header_length: text("inference-header-content-length")
             .and_then(|length| length.parse().ok()),
         content_type: text("content-type"),
-        body: &reading.kept,
-        too_long: reading.too_long,
+        body: reading.kept.bytes(),
+        too_long: reading.kept.is_too_long(),
     };
     let count = kind.samples.len().max(1) as u64;
     let sample = kind.samples.get(usize::try_from(pick.sample % count).unwrap_or(0));
     let failure = judge(&kind.check, kind.format, &answered, sample.and_then(|s| s.expected.as_deref()));
     if kind.format == Format::Chat && failure.is_none() {
         // A whole answer says how many tokens it has.
-        let tokens = crate::inference::pointer::read(&reading.kept, "/usage/completion_tokens");
+        let tokens = crate::inference::pointer::read(reading.kept.bytes(), "/usage/completion_tokens");
         reading.stream.set_tokens(tokens.and_then(|text| text.parse().ok()).unwrap_or(0));
     }
     failure

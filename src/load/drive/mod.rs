@@ -7,6 +7,7 @@
 mod bench;
 mod closed;
 mod exchange;
+mod kept;
 mod live;
 mod open;
 
@@ -226,6 +227,14 @@ fn thread(shared: &Arc<Shared>, part: usize, live: Arc<Live>) -> Result<Counted,
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let bench = Bench::new(Arc::clone(shared), part, live);
     runtime.block_on(async {
+        // Setting the earliest of all timers wakes the runtime by a system call. Every request sets one,
+        // for its timeout; this one is always earlier.
+        let earlier = (shared.prepared.scenario.limits.timeout / 2).min(Duration::from_secs(1));
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(earlier).await;
+            }
+        });
         match &shared.plan {
             Plan::Open(schedule) => open::run(&bench, schedule).await?,
             Plan::Closed { clients, duration } => closed::run(&bench, *clients, *duration).await?,
