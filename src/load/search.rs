@@ -71,13 +71,24 @@ pub struct Search {
     beyond: bool,
     confirmed: usize,
     tries: usize,
+    /// Something has held: tries are long enough to show it.
+    ever_held: bool,
 }
 
 impl Search {
     /// A search that has not begun.
     pub fn new(spec: &FindMaxSpec) -> Self {
         let spec = spec.clone();
-        Self { spec, held: None, failed: None, unclear: None, beyond: false, confirmed: 0, tries: 0 }
+        Self {
+            spec,
+            held: None,
+            failed: None,
+            unclear: None,
+            beyond: false,
+            confirmed: 0,
+            tries: 0,
+            ever_held: false,
+        }
     }
 
     /// What to do next.
@@ -126,8 +137,10 @@ impl Search {
             Next::Probe(rate) => {
                 self.confirmed = 0;
                 match went {
-                    Try::Held => (self.held, self.unclear) = (Some(rate), None),
-                    Try::Unclear if self.held.is_none() => self.unclear = Some(rate),
+                    Try::Held => {
+                        (self.held, self.unclear, self.ever_held) = (Some(rate), None, true);
+                    }
+                    Try::Unclear if !self.ever_held => self.unclear = Some(rate),
                     Try::Failed | Try::Unclear | Try::Beyond => self.fails(rate, went),
                 }
             }
@@ -231,6 +244,19 @@ mod tests {
         let never = |rate: f64| if rate > 50.0 { Try::Failed } else { Try::Unclear };
         let (Found::Unshown(rate), tries) = run(&spec(10.0, 1000.0), never) else { panic!() };
         assert!(rate <= 50.0 && rate > 47.0 && tries < 20, "{rate} {tries}");
+        // Where something has held once, tries are long enough: what is unclear then leads down.
+        let mut lucky = true;
+        let (found, _) = run(&spec(100.0, 500.0), |rate| {
+            let luck = rate == 400.0 && std::mem::take(&mut lucky);
+            match rate {
+                _ if luck => Try::Held,
+                r if r > 300.0 => Try::Failed,
+                r if r > 220.0 => Try::Unclear,
+                _ => Try::Held,
+            }
+        });
+        let Found::Rate(rate) = found else { panic!("{found:?}") };
+        assert!(rate <= 220.0 && rate > 205.0, "{rate}");
         // Between what holds and what fails, what is unclear does not hold.
         let between = |rate: f64| match rate {
             r if r > 500.0 => Try::Failed,

@@ -171,7 +171,8 @@ fn failures_are_slower_than_any_limit() {
     assert_eq!(failed["goals"][0]["verdict"], "fail");
     assert_eq!(failed["goals"][0]["observed"], Value::Null);
     assert_eq!(failed["targets"][0]["failures"]["status 500"], 30);
-    let (_, held) = run("p90<10s");
+    // Half the requests are far from those: not even a busy machine, whose bursts widen an interval, joins them.
+    let (_, held) = run("p50<10s");
     assert_eq!(held["goals"][0]["verdict"], "pass", "{held}");
     let (_, unclear) = run("errors<5.5%");
     assert_eq!(unclear["goals"][0]["verdict"], "inconclusive", "{unclear}");
