@@ -14,11 +14,13 @@ CACHE := $(CURDIR)/.cache
 CLIENTS := $(CACHE)/venv-clients/bin/python
 MLSERVER := $(CACHE)/venv-mlserver/bin/python
 DEMO_ARGS ?=
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= $(notdir $(wildcard tests/fuzz/seeds/*))
 
 # An ONNX Runtime that the user names wins over the one in .cache.
 export ORT_DYLIB_PATH ?= $(CACHE)/onnxruntime/libonnxruntime.so
 
-.PHONY: help build demo test test-rust test-real lint doc bench statistics compare compare-load parts onnxruntime clean-cache
+.PHONY: help build demo test test-rust test-real fuzz lint doc bench statistics compare compare-load parts onnxruntime clean-cache
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -37,6 +39,17 @@ test-rust: onnxruntime
 test-real: parts
 	$(CARGO) build --locked
 	SWITCHBACK_BIN="$${SWITCHBACK_BIN:-$(TARGET)/debug/switchback}" $(PYTHON) tests/real/all.py "$(CLIENTS)"
+
+fuzz: ## fuzz each reader of bytes from outside for FUZZ_SECONDS (60); needs a nightly toolchain
+	@command -v cargo-fuzz >/dev/null || [ -x "$(CACHE)/cargo/bin/cargo-fuzz" ] || \
+	  $(CARGO) install cargo-fuzz --locked --root "$(CACHE)/cargo"
+	cp Cargo.lock tests/fuzz/Cargo.lock
+	for target in $(FUZZ_TARGETS); do \
+	  mkdir -p "$(TARGET)/fuzz-corpus/$$target"; \
+	  PATH="$$PATH:$(CACHE)/cargo/bin" $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz --target-dir "$(TARGET)/fuzz" \
+	    -s none "$$target" "$(TARGET)/fuzz-corpus/$$target" "tests/fuzz/seeds/$$target" -- \
+	    -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=10 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1; \
+	done
 
 lint: ## formatting, and clippy with warnings denied
 	$(CARGO) fmt --all -- --check

@@ -24,6 +24,7 @@ mod watch;
 pub use accept::{Drained, serve};
 pub use drain::{Drain, DrainSignal, drain_pair};
 pub use handler::{ConnectionInfo, Handler, IncomingBody};
+pub use http1::read_head;
 pub use listener::{BindError, BindReason, Listener, bind};
 pub use spec::{DownstreamSpec, ListenerSpec, TlsSpec};
 pub use tls::{ServerTls, TlsError};

@@ -32,7 +32,7 @@ const LONGEST: u64 = 64 * 1024 * 1024;
 
 /// The examples of a version.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Golden {
+pub struct Golden {
     pub(super) examples: Vec<Example>,
 }
 
@@ -96,7 +96,7 @@ struct RawExample<'a> {
 pub(super) fn read(folder: &Path) -> Result<Option<Golden>, String> {
     let path = folder.join(FILE);
     let Some(bytes) = files::read_small(&path, LONGEST)? else { return Ok(None) };
-    parse(&bytes).map(Some).map_err(|error| format!("{}: {error}", path.display()))
+    Golden::parse(&bytes).map(Some).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn parse(bytes: &[u8]) -> Result<Golden, String> {
@@ -119,11 +119,19 @@ fn parse(bytes: &[u8]) -> Result<Golden, String> {
 }
 
 impl Golden {
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// What is wrong and where, in one line.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        parse(bytes)
+    }
+
     /// Has `run` answer each example.
     ///
     /// # Errors
     /// The first difference: example, output, place, what was expected and what was found.
-    pub(super) fn check(
+    pub fn check(
         &self,
         mut run: impl FnMut(Vec<Tensor>) -> Result<Vec<Tensor>, EngineError>,
     ) -> Result<(), String> {

@@ -20,17 +20,20 @@ const LONGEST_PLACE: u64 = 4096;
 ///
 /// # Errors
 /// Why this is no whole ONNX file.
-pub(super) fn external_places(path: &Path) -> Result<Vec<String>, String> {
+pub(super) fn places_of(path: &Path) -> Result<Vec<String>, String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
     let length = file.metadata().map_err(|error| error.to_string())?.len();
     if length == 0 {
         return Err("the file is empty".to_owned());
     }
-    walk(BufReader::with_capacity(64 * 1024, file), length)
+    external_places(BufReader::with_capacity(64 * 1024, file), length)
 }
 
-/// The same for what `source` holds, which is so long.
-pub(super) fn walk(source: impl Read + Seek, length: u64) -> Result<Vec<String>, String> {
+/// The same for what `source` holds, of which the file has `length` bytes.
+///
+/// # Errors
+/// Why this is no whole ONNX file.
+pub fn external_places(source: impl Read + Seek, length: u64) -> Result<Vec<String>, String> {
     let mut walker = Walker { source, at: 0, places: Vec::new(), has_graph: false };
     walker.message(Kind::Model, length, 0)?;
     if !walker.has_graph {
@@ -171,7 +174,7 @@ mod tests {
     }
 
     fn of(bytes: &[u8]) -> Result<Vec<String>, String> {
-        walk(Cursor::new(bytes), bytes.len() as u64)
+        external_places(Cursor::new(bytes), bytes.len() as u64)
     }
 
     fn model_with(place: &str) -> Vec<u8> {

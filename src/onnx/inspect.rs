@@ -45,7 +45,7 @@ pub(super) fn look(spec: &EngineSpec, abort: &Abort) -> Result<Facts, String> {
     }
     facts.bytes = stat.len();
     facts.looks.insert(path.clone(), looks(&stat));
-    let places = graph_file::external_places(&path).map_err(|error| about(&path, &error))?;
+    let places = graph_file::places_of(&path).map_err(|error| about(&path, &error))?;
     for place in &places {
         let file = confined(&folder, place).map_err(|error| about(&path, &error))?;
         let stat = std::fs::metadata(&file).map_err(|error| about(&file, &error))?;

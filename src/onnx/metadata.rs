@@ -69,15 +69,17 @@ pub struct Evaluation {
 pub(super) fn read(folder: &Path) -> Result<Option<Metadata>, String> {
     let path = folder.join(FILE);
     let Some(bytes) = files::read_small(&path, LONGEST)? else { return Ok(None) };
-    parse(&bytes).map(Some).map_err(|error| format!("{}: {error}", path.display()))
+    Metadata::parse(&bytes).map(Some).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Reads the text of a file.
-///
-/// # Errors
-/// What is wrong and where, in one line.
-pub(super) fn parse(bytes: &[u8]) -> Result<Metadata, String> {
-    serde_json::from_slice(bytes).map_err(|error| error.to_string())
+impl Metadata {
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// What is wrong and where, in one line.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(bytes).map_err(|error| error.to_string())
+    }
 }
 
 /// A digest as it is compared: lower case, without `sha256:`.
@@ -102,7 +104,7 @@ mod tests {
     fn known_keys_are_read_and_others_may_stand_beside_them() {
         let text = r#"{"sha256": "sha256:AB", "trainingDataVersion": "d7", "codeVersion": "c", "team": ["x"],
             "metrics": {"accuracy": 0.9, "rows": 5}, "evaluations": [{"dataset": "h", "metrics": {"auc": 1}}]}"#;
-        let found = parse(text.as_bytes()).unwrap();
+        let found = Metadata::parse(text.as_bytes()).unwrap();
         assert_eq!(found.training_data_version.as_deref(), Some("d7"));
         assert_eq!(found.metrics["rows"], 5.0);
         assert_eq!(found.evaluations[0].metrics["auc"], 1.0);
@@ -112,14 +114,14 @@ mod tests {
 
     #[test]
     fn a_mistake_is_named_with_its_place() {
-        let error = parse(br#"{"metrics": {"accuracy": "high"}}"#).unwrap_err();
+        let error = Metadata::parse(br#"{"metrics": {"accuracy": "high"}}"#).unwrap_err();
         assert!(error.contains("line 1"), "{error}");
     }
 
     proptest! {
         #[test]
         fn whatever_the_file_holds_nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse(&bytes);
+            let _ = Metadata::parse(&bytes);
         }
     }
 }

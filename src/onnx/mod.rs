@@ -42,6 +42,8 @@ pub use engine::{Engine, State};
 pub use error::EngineError;
 pub use family::Family;
 pub use fleet::{Fleet, Loads};
+pub use golden::Golden;
+pub use graph_file::external_places;
 pub use inspect::Facts;
 pub use metadata::{Evaluation, Metadata};
 pub use runtime::{Origin, Runtime, RuntimeError, RuntimeSource, load as load_runtime};

@@ -20,6 +20,7 @@ mod target;
 
 pub use answer::Answer;
 pub use connect::probe;
+pub use http1::read_head;
 pub use pool::{Pool, PoolStats, SendError};
 pub use spec::{Address, Protocol, UpstreamSpec, UpstreamTls};
 pub use target::{Target, TargetError};

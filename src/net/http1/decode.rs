@@ -75,6 +75,21 @@ pub(super) fn head(
     }))
 }
 
+/// The head of a request as a connection reads it, for tools that hold readers against each other;
+/// and how its body is delimited. It is taken off `input`; `None` where it is not complete.
+///
+/// # Errors
+/// What a client would be told.
+pub fn read_head(
+    input: &mut Bytes,
+    max_bytes: usize,
+    max_fields: usize,
+) -> Result<Option<(Request<()>, Length)>, Fault> {
+    let mut request = Request::new(());
+    let read = head(input, max_bytes, max_fields, &mut request)?;
+    Ok(read.map(|head| (request, head.length)))
+}
+
 /// As [`head`]; also how long it is.
 fn parse<'a>(
     input: &'a Bytes,

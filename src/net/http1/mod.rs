@@ -25,6 +25,7 @@ mod place;
 mod serve;
 mod shared;
 
+pub use decode::read_head;
 pub(super) use serve::{Http1, ServeHttp1};
 
 #[cfg(test)]

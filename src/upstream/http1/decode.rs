@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 
 use bytes::{Buf as _, Bytes};
 use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 
 use crate::wire::http1::names::name;
 use crate::wire::http1::text::{decimal, has_token};
@@ -85,6 +85,26 @@ pub(super) fn head(
         }
     };
     Ok(Some(Head { status, version, headers, length, reusable }))
+}
+
+/// The head of an answer as a connection reads it, for tools that hold readers against each other; and
+/// how its body is delimited. It is taken off `input`; `None` where it is not complete.
+///
+/// # Errors
+/// [`Malformed`]; the connection is of no use then.
+pub fn read_head(
+    input: &mut Bytes,
+    limit: usize,
+    to_head: bool,
+) -> Result<Option<(Response<()>, Length)>, Malformed> {
+    let read = head(input, limit, to_head, &mut HeaderMap::new())?;
+    Ok(read.map(|head| {
+        let mut answer = Response::new(());
+        *answer.status_mut() = head.status;
+        *answer.version_mut() = head.version;
+        *answer.headers_mut() = head.headers;
+        (answer, head.length)
+    }))
 }
 
 /// What the fields say of the framing.

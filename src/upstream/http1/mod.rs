@@ -20,6 +20,7 @@ mod reply;
 mod upload;
 
 pub(super) use connection::{Connection, Home};
+pub use decode::read_head;
 pub(super) use exchange::{Exchange, Failure, unanswered};
 pub(super) use reply::Reply;
 pub(super) use upload::Upload;

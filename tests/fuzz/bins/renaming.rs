@@ -1,0 +1,3 @@
+#![no_main]
+
+switchback_fuzz::fuzz!(renaming);
