@@ -145,9 +145,7 @@ impl Keeper {
         let is_same = self.state().declared.hash == declared.hash;
         let always = !is_same || self.board.has_lost();
         let rollouts = self.serve(&declared, always)?.unwrap_or_else(|| self.plan(&declared).rollouts);
-        // In this order: the news of a rollout that this configuration starts is for its receivers.
-        self.rollouts.tell(receivers);
-        self.rollouts.declare(rollouts, &declared.hash);
+        self.rollouts.declare(rollouts, &declared.hash, Some(receivers));
         self.state().declared = declared;
         Ok(())
     }
@@ -210,7 +208,7 @@ impl Keeper {
             return;
         }
         self.state().told_at = generation;
-        self.rollouts.declare(self.plan(declared).rollouts, &declared.hash);
+        self.rollouts.declare(self.plan(declared).rollouts, &declared.hash, None);
     }
 
     /// Carries a client's command out and answers it.
@@ -265,7 +263,7 @@ impl Keeper {
         let rollouts = self.serve(declared, always)?;
         let changed = rollouts.is_some();
         if let Some(rollouts) = rollouts {
-            self.rollouts.declare(rollouts, &declared.hash);
+            self.rollouts.declare(rollouts, &declared.hash, None);
         }
         Ok(changed)
     }

@@ -183,8 +183,10 @@ impl Decider {
                     model.committed(outcome, &self.tools);
                 }
             }
-            Message::Receivers(receivers) => self.tools.teller.replace(receivers),
-            Message::Declared(specs, config_hash) => {
+            Message::Declared(specs, config_hash, receivers) => {
+                if let Some(receivers) = receivers {
+                    self.tools.teller.replace(receivers);
+                }
                 self.specs = specs;
                 self.config_hash = config_hash;
                 for model in self.models.values_mut() {

@@ -69,15 +69,11 @@ impl Rollouts {
         Digests::of(versions)
     }
 
-    /// Says what the configuration now is. What runs goes on as it began; a new candidate starts a
-    /// rollout where its policy says so.
-    pub fn declare(&self, specs: Vec<RolloutSpec>, config_hash: &str) {
-        let _ = self.messages.send(Message::Declared(specs, config_hash.to_owned()));
-    }
-
-    /// Says who is told from now on.
-    pub fn tell(&self, receivers: Receivers) {
-        let _ = self.messages.send(Message::Receivers(receivers));
+    /// Says what the configuration now is, and who is told from now on where that may have changed.
+    /// What runs goes on as it began; a new candidate starts a rollout where its policy says so, and
+    /// that is told to these receivers already.
+    pub fn declare(&self, specs: Vec<RolloutSpec>, config_hash: &str, receivers: Option<Receivers>) {
+        let _ = self.messages.send(Message::Declared(specs, config_hash.to_owned(), receivers));
     }
 
     /// How all models stand.

@@ -18,10 +18,9 @@ pub(super) enum Message {
     Gate(ModelName, GateAnswer),
     /// The ledger has done what it was asked, or cannot.
     Committed(ModelName, Result<(), StoreError>),
-    /// The configuration is another one: what it says of rollouts, and its hash.
-    Declared(Vec<RolloutSpec>, String),
-    /// Who is told from now on.
-    Receivers(Receivers),
+    /// The configuration is another one: what it says of rollouts, its hash, and who is told from now
+    /// on where that may have changed. One message: what it starts is told to its own receivers.
+    Declared(Vec<RolloutSpec>, String, Option<Receivers>),
     /// It is over.
     Stop,
 }
