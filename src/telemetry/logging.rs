@@ -6,9 +6,10 @@
 use std::str::FromStr;
 
 use tracing::Subscriber;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, fmt};
 
 /// Environment variable that sets the level when the command line does not.
 pub const LEVEL_VARIABLE: &str = "SWITCHBACK_LOG";
@@ -76,14 +77,17 @@ where
 {
     // An unknown bare word would be taken for the name of a module and switch all else off.
     let refused = || LoggingError::Level(level.chars().take(120).collect());
-    if level.split(',').any(|part| !part.contains(['=', ':', '[']) && !is_level(part.trim())) {
+    let is_wrong = |part: &str| part.contains('[') || !part.contains(['=', ':']) && !is_level(part.trim());
+    if level.split(',').any(is_wrong) {
         return Err(refused());
     }
-    let filter = EnvFilter::builder().parse(level).map_err(|_| refused())?;
-    let lines = fmt().with_env_filter(filter).with_writer(writer);
+    let filter: Targets = level.parse().map_err(|_| refused())?;
+    let lines = fmt::fmt().with_max_level(LevelFilter::TRACE).with_writer(writer);
     Ok(match format {
-        LogFormat::Text => Box::new(lines.finish()),
-        LogFormat::Json => Box::new(lines.json().flatten_event(true).with_current_span(false).finish()),
+        LogFormat::Text => Box::new(lines.finish().with(filter)),
+        LogFormat::Json => {
+            Box::new(lines.json().flatten_event(true).with_current_span(false).finish().with(filter))
+        }
     })
 }
 
@@ -139,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_word_that_is_no_level_is_refused_by_name() {
-        for bad in ["verbose", "info,loud", "switchback=loud"] {
+        for bad in ["verbose", "info,loud", "switchback=loud", "[span]=info"] {
             let error = subscriber(LogFormat::Text, bad, io::sink).err().unwrap();
             assert!(error.to_string().contains(bad), "{error}");
         }
