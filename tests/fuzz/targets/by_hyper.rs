@@ -9,15 +9,55 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Request, Response, request, response};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use switchback::wire::http1::is_forbidden_trailer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::body::Read;
 
 /// Content and trailers; none where the body is not whole.
 pub type Body = Option<(Vec<u8>, HeaderMap)>;
+
+/// Holds that hyper read the same message: the same head, as `same_head` compares it, the same body,
+/// and an end only where we find one. What we refuse others may read.
+pub fn agrees<P>(read: Read, theirs: Option<(P, Body)>, same_head: impl FnOnce(&P)) {
+    match read {
+        Read::Whole(body, trailers, _) => {
+            let (parts, their) = theirs.expect("hyper refuses a head that we read");
+            same_head(&parts);
+            let (their, their_trailers) = their.expect("hyper finds no end of a body that we read");
+            assert_eq!(body, their, "the body");
+            assert_eq!(trailers, allowed(their_trailers), "the trailers");
+        }
+        Read::Part(_) => {
+            assert!(theirs.is_none_or(|(_, body)| body.is_none()), "hyper finds an end that we do not");
+        }
+        Read::Broken(_) => {}
+    }
+}
+
+/// A length that stands twice is one length.
+pub fn without_lengths(headers: &HeaderMap) -> HeaderMap {
+    let mut headers = headers.clone();
+    headers.remove(CONTENT_LENGTH);
+    headers
+}
+
+/// Trailers that we would pass on.
+fn allowed(trailers: HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    for (name, value) in &trailers {
+        if !is_forbidden_trailer(name) {
+            kept.append(name, value.clone());
+        }
+    }
+    kept
+}
 
 /// Turns that a connection gets before it is left alone: it never waits for anything but itself.
 const TURNS: usize = 200;
