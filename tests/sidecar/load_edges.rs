@@ -1,12 +1,10 @@
 //! Load tests at their edges: too little to say, nothing that works, ends before the time.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::load_support::{load, reply, result, server, signal, start};
+use crate::load_support::{counting, load, reply, result, server, signal, start, until};
 
 fn quick() -> String {
     format!("http://{}/x", server(|_, stream| reply(stream, 200, "{}")))
@@ -62,18 +60,11 @@ fn a_closed_loop_whose_requests_are_spent_has_the_length_that_it_had() {
 
 #[test]
 fn a_closed_loop_that_was_held_up_is_invalid_too() {
-    let seen = Arc::new(AtomicU64::new(0));
-    let count = seen.clone();
-    let address = server(move |_, stream| {
-        count.fetch_add(1, Ordering::SeqCst);
-        reply(stream, 200, "{}");
-    });
+    let (address, seen) = counting(|_, stream| reply(stream, 200, "{}"));
     let url = format!("http://{address}/x");
     let child = start(&[&url, "--clients", "2", "--duration", "4s", "--warmup", "0s", "--quiet"]);
     for begun in 1..30 {
-        while seen.load(Ordering::SeqCst) < 20 * begun {
-            std::thread::yield_now();
-        }
+        until(&seen, 20 * begun);
         signal(&child, "STOP");
         std::thread::sleep(Duration::from_millis(60));
         signal(&child, "CONT");
@@ -86,18 +77,14 @@ fn a_closed_loop_that_was_held_up_is_invalid_too() {
 
 #[test]
 fn what_is_cut_off_by_the_end_is_told() {
-    let seen = Arc::new(AtomicU64::new(0));
-    let count = seen.clone();
-    let address = server(move |_, stream| match count.fetch_add(1, Ordering::SeqCst) {
+    let (address, seen) = counting(|number, stream| match number {
         0..50 => reply(stream, 200, "{}"),
         _ => std::thread::sleep(Duration::from_secs(3600)),
     });
     let url = format!("http://{address}/x");
     let child =
         start(&[&url, "--rate", "100", "--duration", "60s", "--timeout", "60s", "--warmup", "0s", "--quiet"]);
-    while seen.load(Ordering::SeqCst) < 80 {
-        std::thread::yield_now();
-    }
+    until(&seen, 80);
     signal(&child, "INT");
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
@@ -107,16 +94,10 @@ fn what_is_cut_off_by_the_end_is_told() {
 
 #[test]
 fn an_interrupt_before_the_first_request_ends_at_once() {
-    let (asked, begun) = (Arc::new(AtomicU64::new(0)), Instant::now());
-    let count = asked.clone();
-    let address = server(move |_, _| {
-        count.fetch_add(1, Ordering::SeqCst);
-        std::thread::sleep(Duration::from_secs(3600));
-    });
+    let begun = Instant::now();
+    let (address, asked) = counting(|_, _| std::thread::sleep(Duration::from_secs(3600)));
     let child = start(&[&format!("http://{address}/x"), "--report", "never.html"]);
-    while asked.load(Ordering::SeqCst) == 0 {
-        std::thread::yield_now();
-    }
+    until(&asked, 1);
     signal(&child, "INT");
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(14));

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
@@ -57,6 +58,23 @@ pub fn server(answer: impl Fn(&Asked, &mut TcpStream) + Send + Sync + 'static) -
             answer(&asked, &mut writer);
         }
     })
+}
+
+/// The same, and how many requests it has got; `answer` is told which one this is, from 0.
+pub fn counting(
+    answer: impl Fn(u64, &mut TcpStream) + Send + Sync + 'static,
+) -> (SocketAddr, Arc<AtomicU64>) {
+    let seen = Arc::<AtomicU64>::default();
+    let count = Arc::clone(&seen);
+    let address = server(move |_, stream| answer(count.fetch_add(1, Ordering::SeqCst), stream));
+    (address, seen)
+}
+
+/// Waits until a counting server has got so many requests.
+pub fn until(seen: &AtomicU64, count: u64) {
+    while seen.load(Ordering::SeqCst) < count {
+        std::thread::yield_now();
+    }
 }
 
 fn read(reader: &mut BufReader<TcpStream>) -> Option<Asked> {

@@ -2,13 +2,13 @@
 //! generator itself was slow, and runs that somebody stopped.
 
 use std::io::Write as _;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::load_support::{load, reply, result, server, signal, start};
+use crate::load_support::{counting, load, reply, result, server, signal, start, until};
 
 fn p(result: &Value, timing: &str, quantile: &str) -> f64 {
     result["targets"][0][timing][quantile]
@@ -20,11 +20,11 @@ fn p(result: &Value, timing: &str, quantile: &str) -> f64 {
 fn percentiles_are_those_of_a_server_whose_delays_are_known() {
     // 100 delays in turns: 90 of 40 ms, 9 of 120 ms, one of 300 ms. What the server itself
     // measured is kept: a busy machine delays a delay.
-    let (turn, took) = (AtomicUsize::new(0), Arc::new(Mutex::new(Vec::new())));
+    let took = Arc::new(Mutex::new(Vec::new()));
     let seen = took.clone();
-    let address = server(move |_, stream| {
+    let (address, _) = counting(move |number, stream| {
         let begin = Instant::now();
-        let delay = match turn.fetch_add(1, Ordering::SeqCst) % 100 {
+        let delay = match number % 100 {
             99 => 300,
             90.. => 120,
             _ => 40,
@@ -54,17 +54,16 @@ fn percentiles_are_those_of_a_server_whose_delays_are_known() {
 
 /// A server that answers at once, but for a stall after its first `before` requests.
 fn stalling(before: u64, stall: Duration) -> std::net::SocketAddr {
-    let (count, gate) = (AtomicU64::new(0), Mutex::new(()));
-    let begun = Mutex::new(None::<Instant>);
-    server(move |_, stream| {
-        if count.fetch_add(1, Ordering::SeqCst) == before {
-            *begun.lock().unwrap() = Some(Instant::now());
+    let gate = Mutex::new(());
+    let answer = move |number, stream: &mut TcpStream| {
+        if number == before {
             let _closed = gate.lock().unwrap();
             std::thread::sleep(stall);
         }
         drop(gate.lock().unwrap());
         reply(stream, 200, "{}");
-    })
+    };
+    counting(answer).0
 }
 
 #[test]
@@ -96,18 +95,11 @@ fn a_stall_of_a_second_is_seen_as_open_loop_theory_says() {
 
 #[test]
 fn a_run_in_which_the_generator_was_held_up_is_invalid_and_not_slow() {
-    let seen = Arc::new(AtomicU64::new(0));
-    let count = seen.clone();
-    let address = server(move |_, stream| {
-        count.fetch_add(1, Ordering::SeqCst);
-        reply(stream, 200, "{}");
-    });
+    let (address, seen) = counting(|_, stream| reply(stream, 200, "{}"));
     let url = format!("http://{address}/x");
     let arguments = ["--rate", "300", "--duration", "2s", "--warmup", "0s", "--slo", "p99<60s", "--quiet"];
     let child = start(&[&[url.as_str()], &arguments[..]].concat());
-    while seen.load(Ordering::SeqCst) < 100 {
-        std::thread::yield_now();
-    }
+    until(&seen, 100);
     // Held up for a while: what was due then leaves late, and that is not the server's fault.
     signal(&child, "STOP");
     std::thread::sleep(Duration::from_millis(600));
@@ -121,21 +113,14 @@ fn a_run_in_which_the_generator_was_held_up_is_invalid_and_not_slow() {
 #[test]
 fn an_interrupted_run_ends_with_a_report_of_its_part() {
     for name in ["INT", "TERM"] {
-        let seen = Arc::new(AtomicU64::new(0));
-        let count = seen.clone();
-        let address = server(move |_, stream| {
-            count.fetch_add(1, Ordering::SeqCst);
-            reply(stream, 200, "{}");
-        });
+        let (address, seen) = counting(|_, stream| reply(stream, 200, "{}"));
         let url = format!("http://{address}/x");
         let folder = tempfile::tempdir().unwrap();
         let (html, hlog) = (folder.path().join("r.html"), folder.path().join("r.hlog"));
         let rest = ["--rate", "200", "--duration", "10m", "--warmup", "0s", "--output", "json"];
         let reports = ["--report", html.to_str().unwrap(), "--report", hlog.to_str().unwrap()];
         let child = start(&[&[url.as_str()], &rest[..], &reports[..]].concat());
-        while seen.load(Ordering::SeqCst) < 150 {
-            std::thread::yield_now();
-        }
+        until(&seen, 150);
         signal(&child, name);
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(14), "{output:?}");
@@ -154,8 +139,7 @@ fn an_interrupted_run_ends_with_a_report_of_its_part() {
 
 #[test]
 fn failures_are_slower_than_any_limit() {
-    let turn = AtomicUsize::new(0);
-    let address = server(move |_, stream| match turn.fetch_add(1, Ordering::SeqCst) % 20 {
+    let (address, _) = counting(|number, stream| match number % 20 {
         0 => reply(stream, 500, "{}"),
         _ => reply(stream, 200, "{}"),
     });
