@@ -276,21 +276,22 @@ fn a_full_queue_is_refused_and_who_leaves_it_is_never_run() {
         return;
     }
     run(async {
-        // Version 4 takes some ten milliseconds a row.
+        // Version 4 takes some ten milliseconds a row: a queue of 16 is full for many seconds,
+        // however slowly a busy machine lets the clients come and look.
         let demo = models("config/demo/models");
         let sidecar = Sidecar::start(&format!(
             "models:
   - name: cancer
     versions:
-      - {{name: v4, onnx: {{repository: {demo}, model: cancer, version: 4, maxQueue: 64}}}}
+      - {{name: v4, onnx: {{repository: {demo}, model: cancer, version: 4, maxQueue: 16}}}}
 "
         ));
         sidecar.ready().await;
         let one: Value = serde_json::from_slice(&row()).unwrap();
         let data = one["inputs"][0]["data"].as_array().unwrap().clone();
-        let rows: Vec<_> = std::iter::repeat_n(data, 20).flatten().collect();
+        let rows: Vec<_> = std::iter::repeat_n(data, 100).flatten().collect();
         let slow =
-            json!({"inputs": [{"name": "features", "datatype": "FP32", "shape": [20, 30], "data": rows}]});
+            json!({"inputs": [{"name": "features", "datatype": "FP32", "shape": [100, 30], "data": rows}]});
         let slow = slow.to_string();
         let head = format!(
             "POST /v2/models/cancer/infer HTTP/1.1\r\nhost: t\r\ncontent-length: {}\r\n\r\n",
@@ -314,7 +315,7 @@ fn a_full_queue_is_refused_and_who_leaves_it_is_never_run() {
             (sidecar.metric("switchback_requests_in_flight", &[]) == 0.0).then_some(())
         })
         .await;
-        assert!(sidecar.metric("switchback_requests_total", &["outcome=\"cancelled\""]) > 10.0);
+        assert!(sidecar.metric("switchback_requests_total", &["outcome=\"cancelled\""]) > 4.0);
         assert!(sidecar.metric("switchback_faults_total", &["reason=\"overloaded\""]) > 10.0);
         let answer = RawClient::connect(sidecar.main()).post("/v2/models/cancer/infer", "", &row());
         assert_eq!(answer.status, 200, "{answer:?}");
