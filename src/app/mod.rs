@@ -26,6 +26,7 @@ use crate::admin::AdminServer;
 use crate::base::{BindAddress, ModelName};
 use crate::config::{self, Config, ModelControl};
 use crate::control::board::Switchboard;
+use crate::control::health;
 use crate::control::repository::Keeper;
 use crate::control::rollouts::{self, Setup};
 use crate::mirror::compare::{self, Books};
@@ -110,7 +111,14 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     let rollouts = Arc::new(rollouts);
     let keeper = Keeper::new(board.clone(), fleet, rollouts.clone(), declared(&config));
     let listening = addresses.clone();
-    let parts = Parts { board, registry, rollouts, keeper: keeper.clone(), books, listeners: listening };
+    let parts = Parts {
+        board: board.clone(),
+        registry,
+        rollouts,
+        keeper: keeper.clone(),
+        books,
+        listeners: listening,
+    };
     // Before the workers, so that nothing has been served when its address is in use.
     let running = Arc::new(Running::new(path, &config, parts));
     let admin = AdminServer::start(&config.admin, running.clone())?;
@@ -119,6 +127,7 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     drop(shared);
 
     let asked = running.clone();
+    health::start(&board).context("can't start the thread for health checks")?;
     let reaching = tokio::spawn(async move { asked.watch_upstreams().await });
     let keeping = tokio::spawn(folders::keep(keeper, config.model_control, config.poll_interval, commands));
     announce(&addresses, admin.address())?;

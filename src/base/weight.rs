@@ -37,6 +37,11 @@ impl Weight {
         }
     }
 
+    /// A weight of so many percent; above 100 it is 100.
+    pub const fn percent(percent: u16) -> Self {
+        Self(if percent > 100 { Self::FULL.0 } else { percent * 100 })
+    }
+
     /// The weight in basis points.
     pub fn basis_points(self) -> u16 {
         self.0

@@ -1,5 +1,6 @@
 //! Whether the upstreams are there: a connection is opened and closed, on the control thread, for
-//! readiness and status. The data path neither waits for it nor heeds it.
+//! readiness and status. The data path neither waits for it nor heeds it; what it heeds are the
+//! health checks of [`super::health`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +10,7 @@ use futures_util::future::join_all;
 
 use super::board::Switchboard;
 use crate::routing::table::{Backend, RoutingTable, Version};
-use crate::upstream::{Target, probe};
+use crate::upstream::{Cluster, Health};
 
 /// Between rounds while something that is needed is missing.
 const SOON: Duration = Duration::from_millis(500);
@@ -19,7 +20,7 @@ const LATER: Duration = Duration::from_secs(10);
 /// What is known of the upstreams of the live table.
 #[derive(Debug, Default)]
 pub struct Reach {
-    /// By the address of the target; an absent one has not been asked yet.
+    /// By the address of the cluster; an absent one has not been asked yet.
     found: Mutex<HashMap<usize, Result<(), String>>>,
 }
 
@@ -29,9 +30,12 @@ impl Reach {
     /// # Errors
     /// The reason, for people.
     pub fn ready(&self, version: &Version) -> Result<(), String> {
-        let Backend::Upstream(target) = &version.backend else { return version.ready() };
+        let Backend::Upstream(cluster) = &version.backend else { return version.ready() };
+        if cluster.members().iter().all(|member| member.health() == Health::Unwell) {
+            return Err("no endpoint passes its health check".to_owned());
+        }
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        found.get(&key(target)).cloned().unwrap_or_else(|| Err("not yet connected to".to_owned()))
+        found.get(&key(cluster)).cloned().unwrap_or_else(|| Err("not yet connected to".to_owned()))
     }
 
     /// Why the sidecar as a whole is not ready: one line for each model whose stable version can't
@@ -63,23 +67,16 @@ impl Reach {
     }
 
     async fn round(&self, table: &RoutingTable) {
-        let mut targets: Vec<&Arc<Target>> = Vec::new();
-        for version in table.models.iter().flat_map(|m| &m.versions) {
-            if let Backend::Upstream(target) = &version.backend
-                && !targets.iter().any(|t| Arc::ptr_eq(t, target))
-            {
-                targets.push(target);
-            }
-        }
-        let asked = targets.iter().map(|target| async move {
-            let found = probe(target).await.map_err(|fault| fault.detail.into_owned());
-            (key(target), found)
+        let clusters = table.clusters();
+        let asked = clusters.iter().map(|cluster| async move {
+            let found = cluster.probe().await.map_err(|fault| fault.detail.into_owned());
+            (key(cluster), found)
         });
         let new: HashMap<_, _> = join_all(asked).await.into_iter().collect();
         *self.found.lock().unwrap_or_else(PoisonError::into_inner) = new;
     }
 }
 
-fn key(target: &Arc<Target>) -> usize {
-    Arc::as_ptr(target).addr()
+fn key(cluster: &Arc<Cluster>) -> usize {
+    Arc::as_ptr(cluster).addr()
 }

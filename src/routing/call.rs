@@ -48,9 +48,9 @@ pub fn call<'a>(
         Err(fault) => return Calling::Over { failed: Some(Failed::before_sending(fault, body)) },
     };
     let body = Edited::new(body, editor);
-    match (&version.version.backend, &version.pool) {
-        (Backend::Upstream(_), Some(pool)) => {
-            Calling::Upstream { version, sending: pool.send(http::Request::from_parts(head, body)), restore }
+    match (&version.version.backend, &version.fleet) {
+        (Backend::Upstream(_), Some(fleet)) => {
+            Calling::Upstream { version, sending: fleet.send(http::Request::from_parts(head, body)), restore }
         }
         (Backend::Onnx(engine), _) => {
             Calling::Onnx { inferring: Box::pin(in_process::ask(version, engine, head, body)), restore }

@@ -19,7 +19,7 @@ use crate::onnx::Family;
 use crate::stats::pairs::PairTally;
 use crate::stats::trial::{Arm, TrialShard};
 use crate::stats::{MirrorShard, Registry, VersionShard};
-use crate::upstream::Pool;
+use crate::upstream::Fleet;
 
 /// A worker's view of one table.
 pub struct LocalTable {
@@ -59,11 +59,11 @@ pub struct LocalTrial {
 pub struct LocalVersion {
     /// The version.
     pub version: Arc<Version>,
-    /// Connections of this worker, where the version is a model server's.
-    pub pool: Option<Rc<Pool<RequestBody>>>,
+    /// This worker's way to the version, where it is a model server's.
+    pub fleet: Option<Rc<Fleet<RequestBody>>>,
     /// What this worker has measured of it, in its role of now.
     pub shard: Arc<VersionShard>,
-    /// Retries of the pool that the shard knows of.
+    /// Requests sent again that the shard knows of.
     retries: Cell<u64>,
     /// The model's versions, where all of them are in this process.
     pub family: Option<Arc<Family>>,
@@ -144,12 +144,12 @@ impl LocalModel {
 
 impl LocalVersion {
     fn new(model: &Model, version: &Arc<Version>, previous: &[Rc<Self>], registry: &Registry) -> Self {
-        let pool = match &version.backend {
+        let fleet = match &version.backend {
             Backend::Onnx(_) => None,
-            Backend::Upstream(target) => {
-                let kept =
-                    previous.iter().filter_map(|p| p.pool.as_ref()).find(|p| Arc::ptr_eq(p.target(), target));
-                Some(kept.cloned().unwrap_or_else(|| Pool::new(target.clone())))
+            Backend::Upstream(cluster) => {
+                let mut known = previous.iter().filter_map(|p| p.fleet.as_ref());
+                let kept = known.find(|fleet| Arc::ptr_eq(fleet.cluster(), cluster));
+                Some(kept.cloned().unwrap_or_else(|| Fleet::new(cluster.clone())))
             }
         };
         let same = previous
@@ -159,8 +159,8 @@ impl LocalVersion {
             || registry.version(&model.spec.name, &version.spec.name, version.spec.role),
             |p| p.shard.clone(),
         );
-        let retries = Cell::new(pool.as_ref().map_or(0, |pool| pool.stats().retried));
-        Self { version: version.clone(), pool, shard, retries, family: model.family.clone() }
+        let retries = Cell::new(fleet.as_ref().map_or(0, |fleet| fleet.resent()));
+        Self { version: version.clone(), fleet, shard, retries, family: model.family.clone() }
     }
 
     /// The view of the stable version through which a mirror sends its control copies.
@@ -176,14 +176,22 @@ impl LocalVersion {
             || registry.version(&model.spec.name, &stable.version.spec.name, Role::Shadow),
             |old| old.shard.clone(),
         );
-        let retries = Cell::new(stable.pool.as_ref().map_or(0, |pool| pool.stats().retried));
-        let (version, pool, family) = (stable.version.clone(), stable.pool.clone(), stable.family.clone());
-        Some(Rc::new(Self { version, pool, shard, retries, family }))
+        let retries = Cell::new(stable.fleet.as_ref().map_or(0, |fleet| fleet.resent()));
+        let (version, fleet, family) = (stable.version.clone(), stable.fleet.clone(), stable.family.clone());
+        Some(Rc::new(Self { version, fleet, shard, retries, family }))
     }
 
-    /// Counts what the pool has sent again since the last call.
+    /// While this is set, requests that are dropped without an answer are their endpoint's failures:
+    /// the time for an answer is over.
+    pub fn blame(&self, blamed: bool) {
+        if let Some(fleet) = &self.fleet {
+            fleet.blame(blamed);
+        }
+    }
+
+    /// Counts what was sent again since the last call.
     pub(super) fn count_retries(&self) {
-        let retried = self.pool.as_ref().map_or(0, |pool| pool.stats().retried);
+        let retried = self.fleet.as_ref().map_or(0, |fleet| fleet.resent());
         let new = retried.saturating_sub(self.retries.replace(retried));
         if new > 0 {
             self.shard.retries.add(new);

@@ -12,7 +12,7 @@ use super::spec::{BackendSpec, ModelSpec, Target as Named, VersionSpec};
 use crate::base::{ModelName, Role, VersionName, Weight};
 use crate::onnx::{Engine, EngineSpec, Family, State};
 use crate::split::{Layout, LayoutError};
-use crate::upstream::{Target, TargetError};
+use crate::upstream::{Cluster, TargetError};
 use crate::wire::rewrite::{RewriteError, Rewriter};
 
 /// The table that all workers read: replaced whole, by one atomic store.
@@ -67,7 +67,7 @@ pub struct Version {
 #[derive(Debug, Clone)]
 pub enum Backend {
     /// A model server.
-    Upstream(Arc<Target>),
+    Upstream(Arc<Cluster>),
     /// ONNX Runtime in this process.
     Onnx(Arc<Engine>),
 }
@@ -160,8 +160,8 @@ impl RoutingTable {
                 let backend = match (same, &version.backend) {
                     (Some(same), _) => same.backend.clone(),
                     (None, BackendSpec::Onnx(spec)) => Backend::Onnx(engine(spec)),
-                    (None, BackendSpec::Upstream(upstream)) => match Target::new(upstream) {
-                        Ok(target) => Backend::Upstream(Arc::new(target)),
+                    (None, BackendSpec::Upstream(upstream)) => match Cluster::new(upstream) {
+                        Ok(cluster) => Backend::Upstream(Arc::new(cluster)),
                         Err(source) => {
                             let (model, version) = (spec.name.clone(), version.name.clone());
                             return Err(TableError::Upstream { model, version, source });
@@ -185,6 +185,19 @@ impl RoutingTable {
     /// The model of this name.
     pub fn model(&self, name: &str) -> Option<&Arc<Model>> {
         self.models.iter().find(|m| m.spec.name.as_str() == name)
+    }
+
+    /// Every upstream of it, once.
+    pub fn clusters(&self) -> Vec<Arc<Cluster>> {
+        let mut clusters: Vec<Arc<Cluster>> = Vec::new();
+        for version in self.models.iter().flat_map(|model| &model.versions) {
+            if let Backend::Upstream(cluster) = &version.backend
+                && !clusters.iter().any(|known| Arc::ptr_eq(known, cluster))
+            {
+                clusters.push(cluster.clone());
+            }
+        }
+        clusters
     }
 
     /// The same table with `overlay` on top of what `declared` says of one model. Every version must

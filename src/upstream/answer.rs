@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::fleet::Busy;
 use super::{failure, http1, http2};
 use crate::base::Fault;
 
@@ -19,7 +20,11 @@ use crate::base::Fault;
 /// that the upstream stops working for nobody. What is left of the request is sent while this
 /// is polled; at the end of the answer it is given up, and the connection closed or the stream
 /// reset. It belongs to its worker: `!Send`.
-pub struct Answer(Kind);
+pub struct Answer {
+    kind: Kind,
+    /// What is to know when it is over, and whether it broke off.
+    busy: Option<Busy>,
+}
 
 enum Kind {
     Http1(http1::Reply),
@@ -43,13 +48,13 @@ impl fmt::Debug for Answer {
 
 impl From<http1::Reply> for Answer {
     fn from(reply: http1::Reply) -> Self {
-        Self(Kind::Http1(reply))
+        Self { kind: Kind::Http1(reply), busy: None }
     }
 }
 
 impl From<http2::Reply> for Answer {
     fn from(reply: http2::Reply) -> Self {
-        Self(Kind::Http2(reply))
+        Self { kind: Kind::Http2(reply), busy: None }
     }
 }
 
@@ -59,7 +64,32 @@ impl Answer {
         if answer.body.is_end_stream() {
             answer.finish();
         }
-        Self(Kind::Hyper(answer))
+        Self { kind: Kind::Hyper(answer), busy: None }
+    }
+
+    /// Keeps `busy` until it is over, or dropped.
+    pub(super) fn held_by(mut self, busy: Busy) -> Self {
+        self.busy = Some(busy);
+        self
+    }
+}
+
+impl Answer {
+    /// Lets go of what waits for the end.
+    fn watch(&mut self, frame: &Poll<Option<Result<Frame<Bytes>, Fault>>>) {
+        match frame {
+            Poll::Ready(Some(Err(fault))) => {
+                // The request's own body may be what failed.
+                if fault.kind.is_upstream()
+                    && let Some(mut busy) = self.busy.take()
+                {
+                    busy.failed();
+                }
+                self.busy = None;
+            }
+            Poll::Ready(None) => self.busy = None,
+            Poll::Pending | Poll::Ready(Some(Ok(_))) => {}
+        }
     }
 }
 
@@ -101,15 +131,20 @@ impl Body for Answer {
     type Error = Fault;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        match &mut self.get_mut().0 {
+        let this = self.get_mut();
+        let frame = match &mut this.kind {
             Kind::Http1(reply) => Pin::new(reply).poll_frame(cx),
             Kind::Http2(reply) => Pin::new(reply).poll_frame(cx),
             Kind::Hyper(answer) => answer.poll_frame(cx),
+        };
+        if this.busy.is_some() {
+            this.watch(&frame);
         }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Http1(reply) => reply.is_end_stream(),
             Kind::Http2(reply) => reply.is_end_stream(),
             Kind::Hyper(answer) => answer.ended || answer.body.is_end_stream(),
@@ -117,7 +152,7 @@ impl Body for Answer {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.kind {
             Kind::Http1(reply) => reply.size_hint(),
             Kind::Http2(reply) => reply.size_hint(),
             Kind::Hyper(answer) => answer.body.size_hint(),

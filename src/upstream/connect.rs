@@ -32,6 +32,21 @@ const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
 /// Between the kernel's questions, of which it asks three.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 
+/// Connects and closes again: whether the upstream is there, its TLS included.
+///
+/// # Errors
+/// As for any request: `ConnectFailed` or `ConnectTimeout`.
+///
+/// # Cancel safety
+/// Dropping it closes the connection.
+pub(super) async fn probe(target: &Target) -> Result<(), Fault> {
+    let wanted = match target.spec().protocol {
+        Protocol::Http2 => Wire::Http2,
+        Protocol::Auto | Protocol::Http1 => Wire::Http1,
+    };
+    connect(target, wanted).await.map(drop)
+}
+
 /// Connects to `target` for a request that wants `wanted`. Over TLS with protocol `auto` the
 /// upstream's ALPN answer decides, so that the connection may speak HTTP/1.1 where HTTP/2 was
 /// wanted.
@@ -41,21 +56,6 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 ///
 /// # Cancel safety
 /// Dropping the future gives up the attempt and closes its socket.
-/// Connects and closes again: whether the upstream is there, its TLS included.
-///
-/// # Errors
-/// As for any request: `ConnectFailed` or `ConnectTimeout`.
-///
-/// # Cancel safety
-/// Dropping it closes the connection.
-pub async fn probe(target: &Target) -> Result<(), Fault> {
-    let wanted = match target.spec().protocol {
-        Protocol::Http2 => Wire::Http2,
-        Protocol::Auto | Protocol::Http1 => Wire::Http1,
-    };
-    connect(target, wanted).await.map(drop)
-}
-
 pub(super) async fn connect(target: &Target, wanted: Wire) -> Result<(Io, Wire), Fault> {
     let limit = target.spec().connect_timeout;
     let deadline = Instant::now() + limit;

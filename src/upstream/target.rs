@@ -15,7 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 
-use super::{Address, Protocol, UpstreamSpec, UpstreamTls};
+use super::{Address, EndpointSpec, Protocol, UpstreamSpec, UpstreamTls};
 
 /// ALPN identifier of HTTP/1.1 (RFC 7301 section 6).
 pub(super) const ALPN_HTTP1: &[u8] = b"http/1.1";
@@ -124,6 +124,28 @@ impl Target {
     /// The upstream's own `host[:port]`, for a rewrite that asks for it.
     pub fn authority(&self) -> &HeaderValue {
         &self.host
+    }
+
+    /// The address it connects to, where that is known without looking a name up.
+    pub(super) fn ip(&self) -> Option<SocketAddr> {
+        match &self.place {
+            Place::Ip(address) => Some(*address),
+            Place::Name(..) | Place::Unix(_) => None,
+        }
+    }
+
+    /// Whether it is what `place` says, to the letter.
+    pub(super) fn is_at(&self, place: &EndpointSpec) -> bool {
+        self.spec.address == place.address && self.spec.authority == place.authority
+    }
+
+    /// Whether it is `place` or one of the addresses that its name has.
+    pub(super) fn is_of(&self, place: &EndpointSpec) -> bool {
+        let port = |address: &Address| match address {
+            Address::Tcp { port, .. } => Some(*port),
+            Address::Unix(_) => None,
+        };
+        self.spec.authority == place.authority && port(&self.spec.address) == port(&place.address)
     }
 
     pub(super) fn uri_authority(&self) -> &Authority {

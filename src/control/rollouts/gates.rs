@@ -19,7 +19,6 @@ use crate::rollout::machine::GateAnswer;
 use crate::rollout::policy::GateKind;
 use crate::routing::spec::VersionSpec;
 use crate::routing::table::Backend;
-use crate::upstream::probe;
 
 /// Questions that may be open at a time.
 const OPEN: usize = 64;
@@ -147,7 +146,7 @@ async fn reach(question: &Question, board: &Switchboard) -> Result<String, Strin
         let version = table.model(name).and_then(|model| model.version(candidate));
         let (_, version) = version.ok_or("the candidate is not there any more")?;
         let found = match &version.backend {
-            Backend::Upstream(target) => probe(target).await.map_err(|fault| fault.detail.into_owned()),
+            Backend::Upstream(cluster) => cluster.probe().await.map_err(|fault| fault.detail.into_owned()),
             Backend::Onnx(engine) => {
                 engine.wait_loaded().await;
                 return engine.signature().map(|_| "loaded".to_owned()).map_err(|error| error.to_string());

@@ -1,0 +1,131 @@
+//! Health checks and look-ups of names, on a thread of their own: a question that hangs delays
+//! neither a request nor a decision. What is found reaches the workers through the atomics of each
+//! endpoint.
+//!
+//! For every upstream of the live table that wants it there is one task for its names, and one for
+//! each endpoint that is asked. They end when the table no longer has the upstream, or the upstream
+//! the endpoint.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, LocalSet, spawn_local};
+use tokio::time::sleep;
+
+use super::board::Switchboard;
+use crate::upstream::health::Asker;
+use crate::upstream::{Cluster, Endpoint, Health, HealthSpec};
+
+/// How often the endpoints of an upstream are compared with those that are asked.
+const FOLLOW: Duration = Duration::from_millis(500);
+
+/// Starts the thread. It ends with the switchboard.
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn start(board: &Switchboard) -> io::Result<()> {
+    let (table, changes) = (board.shared(), board.changes());
+    let clusters = move || table.load().clusters();
+    std::thread::Builder::new().name("health".to_owned()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        match runtime {
+            Ok(runtime) => LocalSet::new().block_on(&runtime, watch_all(clusters, changes)),
+            Err(error) => tracing::error!(%error, "no health checks: there is no runtime for them"),
+        }
+    })?;
+    Ok(())
+}
+
+/// Tasks that are stopped when they are dropped.
+#[derive(Default)]
+struct Tasks(Vec<AbortHandle>);
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.0.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// Watches the upstreams of each table, as they come and go.
+async fn watch_all(clusters: impl Fn() -> Vec<Arc<Cluster>>, mut changes: watch::Receiver<u64>) {
+    let mut watched: HashMap<usize, (Weak<Cluster>, Tasks)> = HashMap::new();
+    loop {
+        changes.borrow_and_update();
+        let live = clusters();
+        let is_live =
+            |known: &Weak<Cluster>| live.iter().any(|cluster| Weak::as_ptr(known) == Arc::as_ptr(cluster));
+        watched.retain(|_, (known, _)| is_live(known));
+        for cluster in live {
+            watched.entry(Arc::as_ptr(&cluster).addr()).or_insert_with(|| {
+                let tasks = watch(&cluster);
+                (Arc::downgrade(&cluster), tasks)
+            });
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Starts what one upstream wants.
+fn watch(cluster: &Arc<Cluster>) -> Tasks {
+    let mut tasks = Tasks::default();
+    if let Some(every) = cluster.resolve_every() {
+        let cluster = cluster.clone();
+        let resolving = async move {
+            loop {
+                cluster.resolve().await;
+                sleep(every).await;
+            }
+        };
+        tasks.0.push(spawn_local(resolving).abort_handle());
+    }
+    if let Some(spec) = cluster.spec().balance.health.clone() {
+        tasks.0.push(spawn_local(ask_all(cluster.clone(), spec)).abort_handle());
+    }
+    tasks
+}
+
+/// Has every endpoint asked, as they come and go.
+async fn ask_all(cluster: Arc<Cluster>, spec: HealthSpec) {
+    let mut asked: Vec<(Arc<Endpoint>, Tasks)> = Vec::new();
+    loop {
+        let members = cluster.members();
+        asked.retain(|(known, _)| members.iter().any(|member| Arc::ptr_eq(member, known)));
+        for member in members.iter() {
+            if !asked.iter().any(|(known, _)| Arc::ptr_eq(known, member)) {
+                let asking = ask_one(cluster.clone(), member.clone(), spec.clone());
+                asked.push((member.clone(), Tasks(vec![spawn_local(asking).abort_handle()])));
+            }
+        }
+        sleep(FOLLOW.min(spec.interval)).await;
+    }
+}
+
+/// Asks one endpoint, for good.
+async fn ask_one(cluster: Arc<Cluster>, endpoint: Arc<Endpoint>, spec: HealthSpec) {
+    let mut asker = Asker::new(&endpoint);
+    loop {
+        let (result, health) = asker.ask(&spec).await;
+        cluster.checked(result.is_ok());
+        if let Some(health) = health
+            && cluster.set_health(&endpoint, health)
+        {
+            match (&result, health) {
+                (Err(reason), Health::Unwell) => {
+                    tracing::warn!(endpoint = %endpoint.target(), reason, "an endpoint fails its health check");
+                }
+                _ => tracing::info!(endpoint = %endpoint.target(), "an endpoint passes its health check"),
+            }
+        }
+        sleep(jitter(spec.interval)).await;
+    }
+}
+
+/// A tenth less to a tenth more, so that many sidecars do not ask at the same moment.
+fn jitter(interval: Duration) -> Duration {
+    interval.mul_f64(0.9 + 0.2 * fastrand::f64())
+}

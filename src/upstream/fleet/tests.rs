@@ -1,0 +1,253 @@
+//! Fleets against real sockets: who is asked, and what becomes of a request whose endpoint fails.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::task::{LocalSet, spawn_local};
+
+use super::*;
+use crate::base::Weight;
+use crate::upstream::{Address, EndpointSpec, Health, OutlierSpec, UpstreamSpec};
+
+type TestBody = http_body_util::combinators::UnsyncBoxBody<Bytes, Fault>;
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let limited = async { tokio::time::timeout(Duration::from_secs(20), test).await };
+    LocalSet::new().block_on(&runtime, limited).expect("the test hangs");
+}
+
+/// A server that answers with its name and this status; how often it was asked.
+async fn server(name: &'static str, status: u16) -> (SocketAddr, Rc<Cell<usize>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = Rc::<Cell<usize>>::default();
+    let count = asked.clone();
+    spawn_local(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let count = count.clone();
+            let service = service_fn(move |_| {
+                count.set(count.get() + 1);
+                let answer =
+                    Response::builder().status(status).body(Full::new(Bytes::from_static(name.as_bytes())));
+                async move { Ok::<_, Infallible>(answer.unwrap()) }
+            });
+            spawn_local(async move {
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            });
+        }
+    });
+    (address, asked)
+}
+
+/// An address where nobody listens, for as long as the socket is held.
+fn refusing() -> (socket2::Socket, SocketAddr) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
+}
+
+fn fleet(addresses: &[SocketAddr], change: impl FnOnce(&mut UpstreamSpec)) -> Rc<Fleet<TestBody>> {
+    let place = |address: &SocketAddr| EndpointSpec {
+        address: Address::Tcp { host: address.ip().to_string(), port: address.port() },
+        authority: address.to_string(),
+    };
+    let first = place(&addresses[0]);
+    let mut spec = UpstreamSpec::new(first.address, first.authority);
+    spec.others = addresses[1..].iter().map(place).collect();
+    change(&mut spec);
+    Fleet::new(Arc::new(Cluster::new(&spec).unwrap()))
+}
+
+fn post() -> Request<TestBody> {
+    let body = Full::new(Bytes::from_static(b"hello")).map_err(|never| match never {}).boxed_unsync();
+    Request::builder().method("POST").uri("/").body(body).unwrap()
+}
+
+async fn ask(fleet: &Fleet<TestBody>) -> Result<String, FaultKind> {
+    let answer = fleet.send(post()).await.map_err(|error| error.fault.kind)?;
+    let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+    Ok(String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+#[test]
+fn a_lone_endpoint_is_its_pool_and_nothing_is_boxed() {
+    run(async {
+        let (address, asked) = server("a", 200).await;
+        let fleet = fleet(&[address], |_| ());
+        assert!(matches!(fleet.send(post()).way, Way::One { .. }));
+        assert_eq!(ask(&fleet).await.unwrap(), "a");
+        assert_eq!((asked.get(), fleet.cluster().is_lone()), (1, true));
+        let answer = fleet.send(post()).await.unwrap();
+        assert!(answer.extensions().is_empty());
+    });
+}
+
+#[test]
+fn requests_are_shared_out() {
+    run(async {
+        let (a, b, c) = (server("a", 200).await, server("b", 200).await, server("c", 200).await);
+        let fleet = fleet(&[a.0, b.0, c.0], |_| ());
+        for _ in 0..300 {
+            ask(&fleet).await.unwrap();
+        }
+        for (_, asked) in [a, b, c] {
+            assert!(asked.get() > 30, "{}", asked.get());
+        }
+    });
+}
+
+#[test]
+fn a_request_that_never_left_goes_to_another_endpoint_and_its_own_is_soon_left_out() {
+    run(async {
+        let (_held, nobody) = refusing();
+        let (address, asked) = server("a", 200).await;
+        let fleet = fleet(&[nobody, address], |_| ());
+        for _ in 0..100 {
+            assert_eq!(ask(&fleet).await.unwrap(), "a");
+        }
+        assert_eq!(asked.get(), 100);
+        // What failed once counts as slow, so it is not asked often; forget that, and it is ejected.
+        for _ in 0..5 {
+            fleet.cluster().failed(&fleet.cluster().members()[0]);
+        }
+        assert_eq!(fleet.cluster().standings()[2], 1);
+        let before = fleet.resent();
+        assert!(before > 0);
+        for _ in 0..100 {
+            ask(&fleet).await.unwrap();
+        }
+        assert_eq!(fleet.resent(), before);
+    });
+}
+
+#[test]
+fn where_nobody_is_there_the_request_fails_after_its_moves_and_comes_back_whole() {
+    run(async {
+        let (_a, a) = refusing();
+        let (_b, b) = refusing();
+        let fleet = fleet(&[a, b], |spec| spec.balance.moves = 1);
+        let error = fleet.send(post()).await.unwrap_err();
+        assert_eq!((error.fault.kind, fleet.resent()), (FaultKind::ConnectFailed, 1));
+        let body = error.unsent.unwrap().into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, "hello");
+    });
+}
+
+#[test]
+fn an_endpoint_that_answers_5xx_is_taken_out_and_comes_back() {
+    run(async {
+        let (bad, asked) = server("bad", 503).await;
+        let (good, _) = server("good", 200).await;
+        let fleet = fleet(&[bad, good], |spec| {
+            let base = Duration::from_millis(200);
+            spec.balance.outlier = Some(OutlierSpec { base, consecutive: 3, ..OutlierSpec::default() });
+        });
+        // Few requests at one time: cost decides, so fill the good one until the bad one has failed.
+        let mut held = Vec::new();
+        while fleet.cluster().stats().ejections == 0 {
+            held.push(fleet.send(post()).await.unwrap());
+            assert!(held.len() < 10_000);
+        }
+        let failed = asked.get();
+        assert_eq!(failed, 3);
+        held.clear();
+        for _ in 0..50 {
+            assert_eq!(ask(&fleet).await.unwrap(), "good");
+        }
+        assert_eq!(asked.get(), failed);
+        while fleet.cluster().standings()[2] == 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(fleet.view().1.len(), 2);
+    });
+}
+
+#[test]
+fn who_is_unwell_gets_nothing_unless_most_are() {
+    run(async {
+        let servers = [server("a", 200).await, server("b", 200).await, server("c", 200).await];
+        let fleet = fleet(&servers.each_ref().map(|(address, _)| *address), |_| ());
+        let members = fleet.cluster().members();
+        fleet.cluster().set_health(&members[0], Health::Unwell);
+        for _ in 0..60 {
+            ask(&fleet).await.unwrap();
+        }
+        assert_eq!(servers[0].1.get(), 0);
+        fleet.cluster().set_health(&members[1], Health::Unwell);
+        for _ in 0..200 {
+            ask(&fleet).await.unwrap();
+        }
+        assert!(servers[0].1.get() > 0, "two of three are out: a check that is wrong must not matter");
+        fleet.cluster().set_health(&members[0], Health::Well);
+        fleet.cluster().set_health(&members[1], Health::Well);
+        assert_eq!(fleet.view().1.len(), 3);
+    });
+}
+
+#[test]
+fn beyond_the_limit_of_requests_others_are_chosen_and_then_it_is_refused() {
+    run(async {
+        let (a, b) = (server("a", 200).await, server("b", 200).await);
+        let fleet = fleet(&[a.0, b.0], |spec| spec.balance.max_requests = Some(2));
+        let mut held = Vec::new();
+        for _ in 0..4 {
+            held.push(fleet.send(post()).await.unwrap());
+        }
+        assert_eq!((a.1.get(), b.1.get()), (2, 2));
+        let error = fleet.send(post()).await.unwrap_err();
+        assert_eq!((error.fault.kind, error.unsent.is_some()), (FaultKind::Overloaded, true));
+        held.pop();
+        assert!(ask(&fleet).await.is_ok());
+        assert_eq!(fleet.cluster().standings(), [2, 0, 0]);
+    });
+}
+
+#[test]
+fn a_repetition_avoids_the_endpoint_that_answered_before() {
+    run(async {
+        let (a, b) = (server("a", 200).await, server("b", 200).await);
+        let fleet = fleet(&[a.0, b.0], |_| ());
+        for _ in 0..20 {
+            let mut first = fleet.send(post()).await.unwrap();
+            let mut avoid = Avoid::default();
+            avoid.add(&first.extensions_mut().remove::<AnsweredBy>().unwrap());
+            let first = first.into_body().collect().await.unwrap().to_bytes();
+            let mut request = post();
+            request.extensions_mut().insert(avoid);
+            let second = fleet.send(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+            assert_ne!(first, second);
+        }
+    });
+}
+
+#[test]
+fn members_that_come_and_go_are_followed() {
+    run(async {
+        let (address, _) = server("a", 200).await;
+        let fleet = fleet(&[address], |spec| {
+            spec.address = Address::Tcp { host: "localhost".to_owned(), port: address.port() };
+            spec.balance.resolve = Some(Duration::from_secs(5));
+            spec.balance.panic_below = Weight::ZERO;
+        });
+        assert!(!fleet.cluster().is_lone());
+        assert_eq!(ask(&fleet).await.unwrap(), "a");
+        let before = fleet.view().0;
+        fleet.cluster().resolve().await;
+        let after = fleet.view().0;
+        assert!(!Rc::ptr_eq(&before, &after));
+        // `localhost` may be two addresses, of which the server listens on one.
+        for _ in 0..20 {
+            assert_eq!(ask(&fleet).await.unwrap(), "a");
+        }
+        assert!(Rc::ptr_eq(&after, &fleet.view().0));
+    });
+}
