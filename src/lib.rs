@@ -16,7 +16,8 @@ pub mod split;
 pub mod stats;
 pub mod telemetry;
 
-// Floor 2: headers and bodies, how far answers are apart, what a rollout decides.
+// Floor 2: certificates, headers and bodies, how far answers are apart, what a rollout decides.
+pub mod certs;
 pub mod divergence;
 pub mod rollout;
 pub mod wire;

@@ -19,6 +19,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("split", 1),
     ("stats", 1),
     ("telemetry", 1),
+    ("certs", 2),
     ("divergence", 2),
     ("rollout", 2),
     ("wire", 2),

@@ -2,10 +2,12 @@
 
 use crate::base::FaultKind;
 use crate::divergence::Reason;
+use crate::net::ConnectionFault;
 use crate::stats::pairs::PairDrop;
 use crate::stats::sequential::Arms;
 use crate::stats::{Counter, DropReason, Merged, MirrorShard, Outcome, Snapshot, VersionShard};
 use crate::telemetry::catalog::{self, Metric};
+use crate::upstream::Standing;
 
 use super::access::{Access, Denial};
 use super::document::Document;
@@ -70,10 +72,12 @@ fn versions(page: &mut Document, merged: &Merged) {
     }
     let mut in_flight = page.family(&catalog::REQUESTS_IN_FLIGHT);
     each_version(merged, |labels, shard| in_flight.sample(&labels, shard.in_flight.get()));
-    let counters: [(&Metric, Cell<VersionShard>); 4] = [
+    let counters: [(&Metric, Cell<VersionShard>); 6] = [
         (&catalog::REQUEST_BODY, |s| &s.request_bytes),
         (&catalog::RESPONSE_BODY, |s| &s.response_bytes),
         (&catalog::UPSTREAM_RETRIES, |s| &s.retries),
+        (&catalog::RETRIES_REFUSED, |s| &s.retries_refused),
+        (&catalog::SHED, |s| &s.shed),
         (&catalog::FALLBACKS, |s| &s.fallbacks),
     ];
     for (metric, counter) in counters {
@@ -115,12 +119,61 @@ fn state(page: &mut Document, live: &Live, readiness: &Readiness) {
         let labels = [model, version.name.as_str(), version.role.as_str()];
         ready.sample(&labels, u8::from(version.ready));
     }
+    upstreams(page, live);
+    limits(page, live);
+    let (applied, refused) = live.process.tls_reloads;
+    let mut tls = page.family(&catalog::TLS_RELOADS);
+    tls.sample(&["applied"], applied);
+    tls.sample(&["refused"], refused);
+    page.single(&catalog::WORKER_RESTARTS, live.process.worker_restarts);
+    if let Some(share) = live.process.memory_share {
+        page.single(&catalog::MEMORY_USED, share);
+    }
     let mut reloads = page.family(&catalog::CONFIG_RELOADS);
     reloads.sample(&["applied"], live.config.applied);
     reloads.sample(&["refused"], live.config.refused);
     page.single(&catalog::CONFIG_LAST_RELOAD, u8::from(live.config.last_error.is_none()));
     page.single(&catalog::READY, u8::from(readiness.ready));
     page.family(&catalog::BUILD_INFO).sample(&[env!("CARGO_PKG_VERSION")], 1);
+}
+
+/// Endpoints, of versions that have several or are asked.
+fn upstreams(page: &mut Document, live: &Live) {
+    let all = || {
+        let versions = live.models.iter().flat_map(|m| m.versions.iter().map(move |v| (m, v)));
+        versions.filter_map(|(m, v)| Some((m.name.as_str(), v.name.as_str(), v.upstream.as_ref()?)))
+    };
+    let mut endpoints = page.family(&catalog::ENDPOINTS);
+    for (model, version, state) in all() {
+        for standing in Standing::ALL.map(Standing::as_str) {
+            let count = state.endpoints.iter().filter(|endpoint| endpoint.standing == standing).count();
+            endpoints.sample(&[model, version, standing], count);
+        }
+    }
+    let mut ejections = page.family(&catalog::EJECTIONS);
+    all().for_each(|(model, version, state)| ejections.sample(&[model, version], state.ejections));
+    let mut checks = page.family(&catalog::HEALTH_CHECKS);
+    for (model, version, state) in all() {
+        checks.sample(&[model, version, "passed"], state.checks_passed);
+        checks.sample(&[model, version, "failed"], state.checks_failed);
+    }
+    let mut lookups = page.family(&catalog::LOOKUPS_FAILED);
+    all().for_each(|(model, version, state)| lookups.sample(&[model, version], state.lookups_failed));
+}
+
+/// Limits of requests under way, of models and of versions.
+fn limits(page: &mut Document, live: &Live) {
+    let all = || {
+        live.models.iter().flat_map(|m| {
+            let versions = m.versions.iter().map(|v| (v.name.as_str(), v.concurrency));
+            let own = std::iter::once(("", m.concurrency)).chain(versions);
+            own.filter_map(|(version, state)| Some((m.name.as_str(), version, state?)))
+        })
+    };
+    let mut limit = page.family(&catalog::CONCURRENCY_LIMIT);
+    all().for_each(|(model, version, state)| limit.sample(&[model, version], state.limit));
+    let mut under_way = page.family(&catalog::CONCURRENCY);
+    all().for_each(|(model, version, state)| under_way.sample(&[model, version], state.under_way));
 }
 
 fn mirrors(page: &mut Document, merged: &Merged) {
@@ -201,6 +254,10 @@ fn workers(page: &mut Document, merged: &Merged) {
     page.single(&catalog::CONNECTIONS_OPENED, shard.connections_opened.get());
     page.single(&catalog::CONNECTIONS_ACTIVE, shard.connections_active.get());
     page.single(&catalog::CONNECTIONS_REFUSED, shard.connections_refused.get());
+    let mut faults = page.family(&catalog::CONNECTION_FAULTS);
+    for (fault, counter) in ConnectionFault::ALL.into_iter().zip(&shard.connection_faults) {
+        faults.sample(&[fault.reason()], counter.get());
+    }
     page.single(&catalog::HANDSHAKE_FAILURES, shard.handshake_failures.get());
     page.single(&catalog::PROTOCOL_ERRORS, shard.protocol_errors.get());
     page.single(&catalog::ACCEPT_ERRORS, shard.accept_errors.get());

@@ -40,7 +40,7 @@ mod tests;
 
 pub use self::server::{AdminServer, StartError};
 pub use self::sidecar::{
-    AdminError, ConfigState, EngineState, ListenerState, Live, MirrorState, ModelState, Readiness, Reloaded,
-    Sidecar, State, VersionState,
+    AdminError, ConcurrencyState, ConfigState, EndpointState, EngineState, ListenerState, Live, MirrorState,
+    ModelState, ProcessState, Readiness, Reloaded, Sidecar, State, UpstreamState, VersionState,
 };
 pub use self::status::Status;

@@ -157,8 +157,58 @@ pub struct Live {
     pub config: ConfigState,
     /// What clients connect to.
     pub listeners: Vec<ListenerState>,
+    /// What is watched of the process.
+    pub process: ProcessState,
     /// What clients call.
     pub models: Vec<ModelState>,
+}
+
+/// What is watched of the process.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ProcessState {
+    /// Resident memory that it may use, in bytes.
+    pub memory_ceiling: Option<u64>,
+    /// The share of it that it uses.
+    pub memory_share: Option<f64>,
+    /// How often a worker was started again.
+    pub worker_restarts: u64,
+    /// Certificates that changed: how often they were taken up, and how often refused.
+    pub tls_reloads: (u64, u64),
+}
+
+/// A limit of requests under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConcurrencyState {
+    /// The limit of now.
+    pub limit: usize,
+    /// Requests under way.
+    pub under_way: usize,
+}
+
+/// The endpoints of a version.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UpstreamState {
+    /// How each stands.
+    pub endpoints: Vec<EndpointState>,
+    /// Endpoints that were left out for what they answered, since the upstream was set up.
+    pub ejections: u64,
+    /// Health checks that were passed.
+    pub checks_passed: u64,
+    /// Health checks that were failed.
+    pub checks_failed: u64,
+    /// Names that could not be looked up.
+    pub lookups_failed: u64,
+}
+
+/// An endpoint of a version.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct EndpointState {
+    /// Where it is.
+    pub address: String,
+    /// `available`, `unhealthy` or `ejected`.
+    pub standing: &'static str,
 }
 
 /// The configuration in force, and what became of others.
@@ -198,6 +248,8 @@ pub struct ModelState {
     pub versions: Vec<VersionState>,
     /// Its mirrors, in the order of the configuration.
     pub mirrors: Vec<MirrorState>,
+    /// Its limit of requests under way, if it has one.
+    pub concurrency: Option<ConcurrencyState>,
 }
 
 /// A version of a model.
@@ -217,6 +269,10 @@ pub struct VersionState {
     pub ready: bool,
     /// If not, why.
     pub reason: Option<String>,
+    /// Its endpoints, where there are several or they are asked.
+    pub upstream: Option<UpstreamState>,
+    /// Its limit of requests under way, if it has one.
+    pub concurrency: Option<ConcurrencyState>,
     /// What is known of its file, where it is loaded in this process.
     pub facts: Option<Facts>,
 }

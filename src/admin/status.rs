@@ -14,7 +14,9 @@ use crate::stats::pairs::{PairDrop, PairTally};
 use crate::stats::{DropReason, Merged, MirrorShard, Outcome, Snapshot, VersionShard};
 use crate::telemetry::rfc3339;
 
-use super::sidecar::{ListenerState, Live, MirrorState, Readiness, State, VersionState};
+use super::sidecar::{
+    ConcurrencyState, ListenerState, Live, MirrorState, Readiness, State, UpstreamState, VersionState,
+};
 
 /// The document.
 #[derive(Debug, Serialize)]
@@ -49,6 +51,8 @@ struct Reloads {
 struct Model {
     name: String,
     stable: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    concurrency: Option<ConcurrencyState>,
     versions: Vec<Version>,
     mirrors: Vec<Mirror>,
 }
@@ -66,6 +70,10 @@ struct Version {
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     model_file: Option<ModelFile>,
+    #[serde(flatten)]
+    upstream: Option<UpstreamState>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    concurrency: Option<ConcurrencyState>,
     in_flight: i64,
     requests: Requests,
     latency_seconds: Quantiles,
@@ -147,6 +155,7 @@ impl Status {
             versions: model.versions.into_iter().map(|v| version(&model.name, v, merged)).collect(),
             mirrors: model.mirrors.iter().map(|m| mirror(&model.name, m, merged)).collect(),
             stable: model.stable.to_string(),
+            concurrency: model.concurrency,
             name: model.name.to_string(),
         });
         Self {
@@ -179,6 +188,8 @@ fn version(model: &ModelName, state: VersionState, merged: &Merged) -> Version {
         ready: state.ready,
         reason: state.reason,
         model_file: state.facts.map(ModelFile::from),
+        upstream: state.upstream,
+        concurrency: state.concurrency,
         in_flight: counts.in_flight.get(),
         requests: Requests {
             success: counts.outcome(Outcome::Success),

@@ -15,22 +15,25 @@ use std::io::Write as _;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
 use self::reload::Signals;
-use self::sidecar::{Parts, Running, declared};
+use self::sidecar::{Parts, Running, Watched, declared};
 use self::workers::{Shared, WorkerThread};
 use crate::admin::AdminServer;
 use crate::base::{BindAddress, ModelName};
 use crate::config::{self, Config, ModelControl};
 use crate::control::board::Switchboard;
+use crate::control::certificates::Certificates;
 use crate::control::health;
+use crate::control::memory::Memory;
 use crate::control::repository::Keeper;
 use crate::control::rollouts::{self, Setup};
 use crate::mirror::compare::{self, Books};
-use crate::net::{self, DrainSignal, Listener};
+use crate::net::{self, DrainSignal, Listener, ServerTls};
 use crate::notify::Receivers;
 use crate::onnx::repository::Repository;
 use crate::onnx::{EngineSpec, Fleet, RuntimeSource};
@@ -96,6 +99,14 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     let board = Arc::new(Switchboard::new(config.models.clone(), engines)?);
     let registry = Arc::new(Registry::new());
     let (queue, books, comparing) = compare::start().context("can't start the comparing thread")?;
+    let memory = Memory::new(config.memory);
+    let restarts = Arc::<AtomicU64>::default();
+    let tls: Vec<(String, Arc<ServerTls>)> = listeners
+        .iter()
+        .filter_map(|all| all.first())
+        .filter_map(|listener| Some((listener.name().to_owned(), listener.tls()?.clone())))
+        .collect();
+    let certificates = Arc::<Certificates>::default();
     let (drain_signal, drain) = net::drain_pair();
     let shared = Shared {
         table: board.shared(),
@@ -105,6 +116,8 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
         access_log,
         drain,
         queue,
+        pressure: memory.pressure(),
+        restarts: restarts.clone(),
     };
     // What a rollout has made of the models comes before the first request.
     let (rollouts, deciding) = rollouts::start(setup(path, &config, &board, &books)?)?;
@@ -118,6 +131,7 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
         keeper: keeper.clone(),
         books,
         listeners: listening,
+        watched: Watched { memory: memory.clone(), certificates: certificates.clone(), restarts },
     };
     // Before the workers, so that nothing has been served when its address is in use.
     let running = Arc::new(Running::new(path, &config, parts));
@@ -128,7 +142,10 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
 
     let asked = running.clone();
     health::start(&board).context("can't start the thread for health checks")?;
-    let reaching = tokio::spawn(async move { asked.watch_upstreams().await });
+    let reaching = tokio::spawn(async move {
+        let watching = certificates.watch(tls, board);
+        tokio::join!(asked.watch_upstreams(), memory.watch(), watching)
+    });
     let keeping = tokio::spawn(folders::keep(keeper, config.model_control, config.poll_interval, commands));
     announce(&addresses, admin.address())?;
 

@@ -1,7 +1,7 @@
 //! The running sidecar as the operator's side sees it: how things stand, and what can be changed.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -10,12 +10,14 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::candidate;
 use crate::admin::{
-    AdminError, ConfigState, EngineState, ListenerState, Live, MirrorState, ModelState, Readiness, Reloaded,
-    Sidecar, State, VersionState,
+    AdminError, ConcurrencyState, ConfigState, EndpointState, EngineState, ListenerState, Live, MirrorState,
+    ModelState, ProcessState, Readiness, Reloaded, Sidecar, State, UpstreamState, VersionState,
 };
 use crate::base::{BindAddress, ModelName, VersionName, Weight};
 use crate::config::{self, Config};
 use crate::control::board::Switchboard;
+use crate::control::certificates::Certificates;
+use crate::control::memory::Memory;
 use crate::control::reach::Reach;
 use crate::control::repository::{Declared, Keeper};
 use crate::control::rollouts::{Call, CandidateCall, Rollouts};
@@ -25,6 +27,7 @@ use crate::notify::Receivers;
 use crate::onnx::Loads;
 use crate::rollout::policy::Policy;
 use crate::rollout::version::Actor;
+use crate::routing::limit::Limiter;
 use crate::routing::spec::BackendSpec;
 use crate::routing::table::{Backend, Model, Version};
 use crate::stats::Registry;
@@ -41,6 +44,7 @@ pub(super) struct Running {
     rollouts: Arc<Rollouts>,
     keeper: Arc<Keeper>,
     books: Books,
+    watched: Watched,
     draining: AtomicBool,
     current: Mutex<Current>,
     /// One reload at a time.
@@ -66,11 +70,20 @@ pub(super) struct Parts {
     pub(super) keeper: Arc<Keeper>,
     pub(super) books: Books,
     pub(super) listeners: Vec<(String, BindAddress)>,
+    pub(super) watched: Watched,
+}
+
+/// What is watched of the process.
+pub(super) struct Watched {
+    pub(super) memory: Arc<Memory>,
+    pub(super) certificates: Arc<Certificates>,
+    /// How often a worker was started again.
+    pub(super) restarts: Arc<AtomicU64>,
 }
 
 impl Running {
     pub(super) fn new(path: &Path, config: &Config, parts: Parts) -> Self {
-        let Parts { board, registry, rollouts, keeper, books, listeners } = parts;
+        let Parts { board, registry, rollouts, keeper, books, listeners, watched } = parts;
         books.keep(kept_pairs(config));
         let named =
             |(name, address): (String, BindAddress)| ListenerState { name, address: address.to_string() };
@@ -84,6 +97,7 @@ impl Running {
             rollouts,
             keeper,
             books,
+            watched,
             draining: AtomicBool::new(false),
             current: Mutex::new(Current {
                 config: config.clone(),
@@ -148,6 +162,7 @@ impl Running {
             name: model.spec.name.clone(),
             stable: model.stable_name.clone(),
             versions: model.versions.iter().map(|v| self.version(v)).collect(),
+            concurrency: concurrency(model.limiter.as_ref()),
             mirrors: model
                 .spec
                 .mirrors
@@ -162,11 +177,13 @@ impl Running {
             BackendSpec::Onnx(spec) => ("onnx", spec.path().display().to_string()),
             BackendSpec::Upstream(spec) => {
                 let scheme = if spec.tls.is_some() { "https" } else { "http" };
-                let target = match &spec.address {
-                    Address::Tcp { .. } => format!("{scheme}://{}", spec.authority),
+                let target = |address: &Address, authority: &str| match address {
+                    Address::Tcp { .. } => format!("{scheme}://{authority}"),
                     Address::Unix(path) => format!("unix:{}", path.display()),
                 };
-                ("upstream", target)
+                let mut all = vec![target(&spec.address, &spec.authority)];
+                all.extend(spec.others.iter().map(|other| target(&other.address, &other.authority)));
+                ("upstream", all.join(", "))
             }
         };
         let ready = self.reach.ready(version);
@@ -182,8 +199,35 @@ impl Running {
                 Backend::Onnx(engine) => engine.facts().cloned(),
                 Backend::Upstream(_) => None,
             },
+            upstream: upstream(version),
+            concurrency: concurrency(version.limiter.as_ref()),
         }
     }
+}
+
+/// How the endpoints of a version stand, where there is something to choose among or to ask.
+fn upstream(version: &Version) -> Option<UpstreamState> {
+    let Backend::Upstream(cluster) = &version.backend else { return None };
+    if cluster.is_lone() && cluster.spec().balance.health.is_none() {
+        return None;
+    }
+    let (now, stats) = (cluster.now(), cluster.stats());
+    let members = cluster.members();
+    let endpoints = members.iter().map(|member| EndpointState {
+        address: member.target().to_string(),
+        standing: member.standing(now).as_str(),
+    });
+    Some(UpstreamState {
+        endpoints: endpoints.collect(),
+        ejections: stats.ejections,
+        checks_passed: stats.checks_passed,
+        checks_failed: stats.checks_failed,
+        lookups_failed: stats.lookups_failed,
+    })
+}
+
+fn concurrency(limiter: Option<&Arc<Limiter>>) -> Option<ConcurrencyState> {
+    limiter.map(|limiter| ConcurrencyState { limit: limiter.limit(), under_way: limiter.under_way() })
 }
 
 impl Sidecar for Running {
@@ -206,6 +250,12 @@ impl Sidecar for Running {
                 last_error: current.last_error.clone(),
             },
             listeners: self.listeners.clone(),
+            process: ProcessState {
+                memory_ceiling: self.watched.memory.ceiling(),
+                memory_share: self.watched.memory.share(),
+                worker_restarts: self.watched.restarts.load(Ordering::Relaxed),
+                tls_reloads: self.watched.certificates.reloads(),
+            },
             models: self.board.table().models.iter().map(|m| self.model(m)).collect(),
         }
     }
@@ -331,6 +381,7 @@ fn fixed_part_changed(old: &Config, new: &Config) -> Option<String> {
         ("workers", old.workers == new.workers),
         ("accessLog", old.access_log == new.access_log),
         ("drain", old.drain == new.drain),
+        ("overload", old.memory == new.memory),
         ("onnxRuntime", old.onnx_library == new.onnx_library && control(old) == control(new)),
     ];
     parts.into_iter().find(|(_, same)| !same).map(|(part, _)| part.to_owned())

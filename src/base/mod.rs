@@ -3,11 +3,15 @@
 mod address;
 mod fault;
 mod name;
+mod network;
+mod pressure;
 mod role;
 mod weight;
 
 pub use address::{BindAddress, ParseAddressError};
 pub use fault::{Fault, FaultKind};
 pub use name::{ModelName, NameError, VersionName};
+pub use network::{Network, NetworkError};
+pub use pressure::{Level, Pressure};
 pub use role::Role;
 pub use weight::{Weight, WeightError};

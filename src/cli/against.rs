@@ -136,11 +136,16 @@ fn rollout(server: &Server, model: &str) -> Result<Option<ModelView>, Failure> {
 fn target(version: &VersionSpec) -> String {
     match &version.backend {
         BackendSpec::Onnx(spec) => spec.path().display().to_string(),
-        BackendSpec::Upstream(spec) => match &spec.address {
-            Address::Unix(path) => format!("unix:{}", path.display()),
-            Address::Tcp { .. } if spec.tls.is_some() => format!("https://{}", spec.authority),
-            Address::Tcp { .. } => format!("http://{}", spec.authority),
-        },
+        BackendSpec::Upstream(spec) => {
+            let place = |address: &Address, authority: &str| match address {
+                Address::Unix(path) => format!("unix:{}", path.display()),
+                Address::Tcp { .. } if spec.tls.is_some() => format!("https://{authority}"),
+                Address::Tcp { .. } => format!("http://{authority}"),
+            };
+            let mut all = vec![place(&spec.address, &spec.authority)];
+            all.extend(spec.others.iter().map(|other| place(&other.address, &other.authority)));
+            all.join(", ")
+        }
     }
 }
 

@@ -5,11 +5,13 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::base::Role;
+use crate::certs::MinVersion;
 use crate::divergence::ShapeRule;
 use crate::load::spec::Format;
 use crate::notify::{EventKind, Severity};
 use crate::onnx::{Optimization, Provider};
 use crate::rollout::policy::{GateKind, OnInconclusive, Signal, Unit};
+use crate::routing::spec::RetryOn;
 use crate::upstream::Protocol;
 
 use super::problem::{At, Report};
@@ -109,6 +111,11 @@ pub(super) enum LabelWord {
 words! {
     Protocol, "Protocol", "a protocol":
         "auto" => Self::Auto, "http1" => Self::Http1, "http2" => Self::Http2;
+    MinVersion, "MinVersion", "a version of TLS":
+        "tls1.2" => Self::Tls12, "tls1.3" => Self::Tls13;
+    RetryOn, "RetryOn", "a reason to send a request again":
+        "reset" => Self::Reset, "timeout" => Self::Timeout, "unavailable" => Self::Unavailable,
+        "gateway" => Self::Gateway, "serverError" => Self::ServerError;
     Role, "Role", "a role":
         "stable" => Self::Stable, "canary" => Self::Canary, "shadow" => Self::Shadow,
         "standby" => Self::Standby, "retired" => Self::Retired;

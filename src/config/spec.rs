@@ -27,6 +27,8 @@ pub struct Config {
     pub access_log: Option<AccessLogSpec>,
     /// How the process ends.
     pub drain: DrainSpec,
+    /// Resident memory that the process may use, in bytes; without it the cgroup's limit counts.
+    pub memory: Option<u64>,
     /// The ONNX Runtime library; without it `ORT_DYLIB_PATH` and the system decide.
     pub onnx_library: Option<PathBuf>,
     /// What may change which models are loaded.

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use http::{HeaderName, HeaderValue, Method};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::base::{BindAddress, ModelName, VersionName};
+use crate::base::{BindAddress, ModelName, Network, VersionName};
+use crate::certs::NameRule;
 use crate::load::slo::Slo;
 
 use super::problem::{At, Report, short};
@@ -230,6 +231,27 @@ texts! {
     SloText(Slo), "a goal such as \"p99 < 80ms\"",
         |t| Slo::parse(t).map_err(|error| (error.message, error.fix)),
         { "examples": ["p99 < 80ms", "errors < 0.1%", "throughput > 390/s", "goodput > 99%", "B/A p99 < 1.1"] };
+    /// A path with perhaps a query.
+    QuestionText(String), "a path such as \"/healthz\"",
+        |t| match t.parse::<http::uri::PathAndQuery>() {
+            Ok(path) if t.starts_with('/') && path.as_str() == t => Ok(t.to_owned()),
+            _ => Err((format!("{:?} is not a path", short(t)), "start it with `/`, and leave out the fragment".into())),
+        },
+        { "pattern": "^/[^#\\s]*$", "examples": ["/healthz", "/ready?full=1"] };
+    /// A network, or `unix`.
+    NetworkText(Network), "a network such as \"10.0.0.0/8\"",
+        |t| t.parse().map_err(|_| (
+            format!("{:?} is not a network", short(t)),
+            "write ADDRESS/BITS such as \"10.0.0.0/8\" or \"::1/128\", an address alone, or \"unix\"".into(),
+        )),
+        { "examples": ["10.0.0.0/8", "127.0.0.1", "unix"] };
+    /// What a certificate may be for.
+    CertificateNameText(NameRule), "a name such as \"models.internal\"",
+        |t| t.parse().map_err(|_| (
+            format!("{:?} is not the name of a certificate", short(t)),
+            "write a DNS name, \"*.example\", an IP address, or a URI such as \"spiffe://cluster/model\"".into(),
+        )),
+        { "minLength": 1, "examples": ["models.internal", "*.internal", "spiffe://cluster/*"] };
     /// Name in a certificate.
     ServerNameText(String), "a host name",
         |t| rustls::pki_types::ServerName::try_from(t).map(|_| t.to_owned()).map_err(|_| (

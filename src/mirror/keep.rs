@@ -25,7 +25,7 @@ pub struct Keeper {
     replay_limit: usize,
 }
 
-/// The body of a live request, as far as it was read, for a fallback.
+/// The body of a live request, as far as it was read, for a fallback or a repetition.
 #[derive(Debug, Clone)]
 pub struct Replay {
     capture: Rc<RefCell<Capture>>,
@@ -50,9 +50,9 @@ impl Keeper {
         Self { capture: Rc::new(RefCell::new(capture)), grants, copy, cut, replay_limit }
     }
 
-    /// A handle on what is kept, for the fallback.
-    pub fn replay(&self) -> Replay {
-        Replay { capture: self.capture.clone(), limit: self.replay_limit }
+    /// A handle on what is kept, for whoever sends a body of up to `limit` bytes again.
+    pub fn replay(&self, limit: usize) -> Replay {
+        Replay { capture: self.capture.clone(), limit }
     }
 }
 
@@ -80,6 +80,11 @@ impl Replay {
     /// The whole body, if it was read to its end within the limit.
     pub fn take(&self) -> Option<Captured> {
         self.is_whole().then(|| self.capture.borrow_mut().complete()).flatten()
+    }
+
+    /// A copy of the whole body, if it was read to its end within the limit.
+    pub fn copy(&self) -> Option<Captured> {
+        self.is_whole().then(|| self.capture.borrow().whole()).flatten()
     }
 
     /// Whether the whole body is there.

@@ -14,6 +14,7 @@ use super::pair::Side;
 use crate::base::{Fault, FaultKind};
 use crate::routing::body::bare;
 use crate::routing::call;
+use crate::routing::limit::Importance;
 use crate::routing::local::{LocalVersion, MirrorLoad};
 use crate::routing::streamed::Streamed;
 use crate::stats::{DropReason, Observation, Outcome};
@@ -110,6 +111,13 @@ impl Copy {
 async fn deliver(copy: Copy, grant: Grant, body: Captured) {
     let mirror = grant.mirror().clone();
     let target = grant.target().clone();
+    // A copy is a request to the version that gets it, and the first that a limit turns away.
+    let limiter = target.version.limiter.as_ref();
+    let permit = limiter.map(|limiter| limiter.enter(Importance::Shadow));
+    if matches!(permit, Some(None)) {
+        grant.expect(DropReason::Suspended);
+        return;
+    }
     let head = copy.head(&target, &mirror.spec.drop_headers);
     mirror.shard.sent.add(1);
     let mut answer = Answer::new(target, body.len(), grpc::is_grpc(&head.headers));

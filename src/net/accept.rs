@@ -1,6 +1,7 @@
 //! The accept loop of one worker and listener: takes connections, owns their tasks, and ends them
 //! when told to drain.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use super::protocol::opening;
 use super::tls::{ALPN_H2, ServerTls};
 use super::transport::{Rewind, Stream, StreamSocket, Transport};
 use super::{ConnectionFault, ConnectionInfo, ConnectionWatch, DownstreamSpec, Handler, Refusal};
+use crate::base::Network;
 
 /// How long accepting rests when the process has no descriptors left: retrying at once would only
 /// spin, for the connection stays in the queue.
@@ -69,6 +71,8 @@ where
         spec,
         listener: Rc::from(&*listener.name),
         allow_pin: listener.allow_pin,
+        trusted_peers: listener.trusted_peers,
+        handshakes: Cell::new(0),
         tls: listener.tls,
         latch: Latch::default(),
         seats: Arc::default(),
@@ -119,6 +123,8 @@ struct Gate<M, W, S> {
     spec: Rc<DownstreamSpec>,
     listener: Rc<str>,
     allow_pin: bool,
+    trusted_peers: Option<Arc<[Network]>>,
+    handshakes: Cell<usize>,
     tls: Option<Arc<ServerTls>>,
     latch: Latch,
     seats: Arc<Seats>,
@@ -135,6 +141,9 @@ where
 {
     /// Starts the task of an accepted connection, or closes it at once when too many are open.
     fn admit(self: &Rc<Self>, socket: StreamSocket, peer: Option<SocketAddr>, tasks: &mut JoinSet<()>) {
+        if !self.watch.may_open() {
+            return self.watch.refused(Refusal::OutOfMemory);
+        }
         match self.seats.take(self.spec.max_connections) {
             Some(seat) => {
                 let stream = Stream { socket, _seat: seat };
@@ -159,16 +168,22 @@ where
         let (mut transport, agreed) = match &self.tls {
             None => (Transport::Plain(stream), None),
             // Boxed, like the codecs below: a connection's task is only as large as what it is doing.
-            Some(tls) => Box::pin(handshake(tls, stream, self.spec.handshake_timeout)).await?,
+            Some(tls) => {
+                let _one = Handshaking::begin(&self.handshakes, self.spec.max_handshakes)?;
+                Box::pin(handshake(tls, stream, self.spec.handshake_timeout)).await?
+            }
         };
         let limit = self.spec.first_byte_timeout;
         let Some(opening) = opening(&mut transport, agreed, limit, &self.latch).await? else {
             return Ok(());
         };
+        let address = peer.map(|peer| peer.ip());
+        let trusted = self.trusted_peers.as_ref().is_none_or(|all| all.iter().any(|one| one.has(address)));
         let handler = (self.make)(&ConnectionInfo {
             listener: Rc::clone(&self.listener),
             peer,
-            allow_pin: self.allow_pin,
+            allow_pin: self.allow_pin && trusted,
+            trusted,
             tls: self.tls.is_some(),
             http2: opening.http2,
         });
@@ -189,6 +204,25 @@ impl<M, W, S> Gate<M, W, S> {
         {
             tracing::error!(listener = &*self.listener, %error, "a connection's task panicked; this is a bug");
         }
+    }
+}
+
+/// A TLS handshake under way.
+struct Handshaking<'a>(&'a Cell<usize>);
+
+impl<'a> Handshaking<'a> {
+    fn begin(under_way: &'a Cell<usize>, limit: usize) -> Result<Self, ConnectionFault> {
+        if under_way.get() >= limit {
+            return Err(ConnectionFault::TooManyHandshakes);
+        }
+        under_way.set(under_way.get() + 1);
+        Ok(Self(under_way))
+    }
+}
+
+impl Drop for Handshaking<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 

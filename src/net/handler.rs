@@ -45,6 +45,8 @@ pub struct ConnectionInfo {
     pub peer: Option<SocketAddr>,
     /// Whether its requests may choose a version by header.
     pub allow_pin: bool,
+    /// Whether what it says of others is believed: its forwarding fields.
+    pub trusted: bool,
     /// Whether it is TLS: `https` in `X-Forwarded-Proto`.
     pub tls: bool,
     /// HTTP/2; otherwise HTTP/1.x.

@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::ListenerSpec;
 use super::tls::{ServerTls, TlsError};
-use crate::base::BindAddress;
+use crate::base::{BindAddress, Network};
 
 /// Connections the kernel holds for a worker that is busy; it lowers this to `somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -74,6 +74,7 @@ pub struct Listener {
     pub(super) socket: ListeningSocket,
     pub(super) tls: Option<Arc<ServerTls>>,
     pub(super) allow_pin: bool,
+    pub(super) trusted_peers: Option<Arc<[Network]>>,
     address: BindAddress,
 }
 
@@ -93,6 +94,26 @@ impl Listener {
     /// Where it really listens: with port 0 in the configuration, the port the system chose.
     pub fn local_address(&self) -> &BindAddress {
         &self.address
+    }
+
+    /// The same share once more, for a worker that takes the place of one that is gone: clients in the
+    /// kernel's queue are kept for it. Both must be dropped before the address is free.
+    ///
+    /// # Errors
+    /// When the system gives no descriptor.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let socket = match &self.socket {
+            ListeningSocket::Tcp(socket) => ListeningSocket::Tcp(socket.try_clone()?),
+            ListeningSocket::Unix(socket, file) => ListeningSocket::Unix(socket.try_clone()?, file.clone()),
+        };
+        Ok(Self {
+            name: self.name.clone(),
+            socket,
+            tls: self.tls.clone(),
+            allow_pin: self.allow_pin,
+            trusted_peers: self.trusted_peers.clone(),
+            address: self.address.clone(),
+        })
     }
 
     /// Its TLS side, to be reloaded; the same one for every worker.
@@ -127,6 +148,7 @@ pub fn bind(spec: &ListenerSpec, workers: usize) -> Result<Vec<Listener>, BindEr
         socket,
         tls: tls.clone(),
         allow_pin: spec.allow_pin,
+        trusted_peers: spec.trusted_peers.as_deref().map(Arc::from),
         address: address.clone(),
     };
     Ok(sockets.into_iter().map(share).collect())
@@ -249,7 +271,13 @@ mod tests {
     use std::collections::HashSet;
 
     fn spec(address: &str) -> ListenerSpec {
-        ListenerSpec { name: "main".into(), address: address.parse().unwrap(), tls: None, allow_pin: false }
+        ListenerSpec {
+            name: "main".into(),
+            address: address.parse().unwrap(),
+            tls: None,
+            allow_pin: false,
+            trusted_peers: None,
+        }
     }
 
     fn unix(path: &Path) -> ListenerSpec {

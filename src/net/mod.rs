@@ -26,6 +26,6 @@ pub use drain::{Drain, DrainSignal, drain_pair};
 pub use handler::{ConnectionInfo, Handler, IncomingBody};
 pub use http1::read_head;
 pub use listener::{BindError, BindReason, Listener, bind};
-pub use spec::{DownstreamSpec, ListenerSpec, TlsSpec};
+pub use spec::{ClientsSpec, DownstreamSpec, KeyPair, ListenerSpec, TlsSpec};
 pub use tls::{ServerTls, TlsError};
 pub use watch::{ConnectionFault, ConnectionWatch, Refusal};

@@ -1,66 +1,38 @@
-//! TLS of a listener: certificate and key from PEM files into a rustls configuration that can be
+//! TLS of a listener: certificates and keys from PEM files into a rustls configuration that can be
 //! swapped while connections are accepted.
 //!
 //! The ring provider, TLS 1.2 and 1.3, ALPN `h2` and `http/1.1`, resumption by tickets, so workers
-//! share no session cache. Client certificates and several names per listener are absent.
+//! share no session cache. Which certificate is shown is the client's to say, by SNI; which client
+//! is let in is a matter of its certificate's authority and names.
 
-use std::fs::File;
-use std::io::Read;
+mod clients;
+mod identities;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::ProducesTickets;
 
+use self::clients::Clients;
+use self::identities::Identities;
 use super::TlsSpec;
+use crate::certs::{FileError, files};
 
 /// ALPN name of HTTP/2 (RFC 9113 section 3.1).
 pub(super) const ALPN_H2: &[u8] = b"h2";
 /// ALPN name of HTTP/1.1 (RFC 7301 section 6).
 const ALPN_HTTP11: &[u8] = b"http/1.1";
-/// No certificate chain or key is longer; a bound for whatever else the path may name.
-const MAX_PEM_BYTES: u64 = 1024 * 1024;
 
 /// Why a listener's TLS files cannot be used. Each names the file and the fix.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum TlsError {
-    /// The file cannot be read.
-    #[error("cannot read {}: {source}; give the path of a PEM file this process may read", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The file is not PEM, or is damaged.
-    #[error("{} is not a valid PEM file: {reason}", path.display())]
-    Pem {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// No certificate in the file.
-    #[error("{} holds no certificate: it needs the chain as \"-----BEGIN CERTIFICATE-----\" blocks, the server's own first", path.display())]
-    NoCertificate {
-        /// The file.
-        path: PathBuf,
-    },
-    /// No private key in the file.
-    #[error("{} holds no private key: it needs one \"-----BEGIN PRIVATE KEY-----\" block (PKCS#8, PKCS#1 or SEC1)", path.display())]
-    NoKey {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The key is protected by a passphrase.
-    #[error("{} holds an encrypted private key, and there is nobody to ask for its passphrase: write it decrypted with `openssl pkey -in {} -out key.pem`", path.display(), path.display())]
-    EncryptedKey {
-        /// The file.
-        path: PathBuf,
-    },
+    /// A file cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Certificate and key belong to different pairs.
     #[error("the key {} does not belong to the first certificate of {}", key.display(), certificate.display())]
     Mismatch {
@@ -79,32 +51,55 @@ pub enum TlsError {
         /// What rustls said.
         source: rustls::Error,
     },
+    /// rustls refuses the authorities of clients.
+    #[error("cannot check clients by {}: {reason}", path.display())]
+    Clients {
+        /// The authorities' file.
+        path: PathBuf,
+        /// What rustls said.
+        reason: String,
+    },
 }
 
 /// The TLS side of one listener, shared by its workers.
 #[derive(Debug)]
 pub struct ServerTls {
+    spec: TlsSpec,
     current: ArcSwap<ServerConfig>,
+    /// What the files were when they were last read, whatever came of it.
+    seen: AtomicU64,
 }
 
 impl ServerTls {
-    /// Reads certificate and key.
+    /// Reads certificates and keys.
     ///
     /// # Errors
     ///
     /// [`TlsError`] names the file and what is wrong with it.
     pub fn load(spec: &TlsSpec) -> Result<Self, TlsError> {
-        server_config(spec).map(|config| Self { current: ArcSwap::from_pointee(config) })
+        let seen = AtomicU64::new(files::fingerprint(paths(spec)));
+        let config = server_config(spec, None)?;
+        Ok(Self { spec: spec.clone(), current: ArcSwap::from_pointee(config), seen })
     }
 
-    /// Reads certificate and key again; the next handshakes use them.
+    /// Reads certificates and keys again; the next handshakes use them. Connections stay.
     ///
     /// # Errors
     ///
     /// As [`load`](Self::load); what was loaded before stays in use then.
-    pub fn reload(&self, spec: &TlsSpec) -> Result<(), TlsError> {
-        self.current.store(Arc::new(server_config(spec)?));
+    pub fn reload(&self) -> Result<(), TlsError> {
+        let old = self.current.load();
+        // Tickets of before stay good, so that clients need not shake hands anew. Where clients are
+        // checked they do not: a client whose authority is gone must not come back by a ticket.
+        let tickets = self.spec.clients.is_none().then(|| old.ticketer.clone());
+        self.current.store(Arc::new(server_config(&self.spec, tickets)?));
         Ok(())
+    }
+
+    /// Reads them again where a file has changed since they were last read: what came of it.
+    pub fn reload_if_changed(&self) -> Option<Result<(), TlsError>> {
+        let now = files::fingerprint(paths(&self.spec));
+        (self.seen.swap(now, Relaxed) != now).then(|| self.reload())
     }
 
     /// The configuration for the next handshake.
@@ -113,69 +108,45 @@ impl ServerTls {
     }
 }
 
-fn server_config(spec: &TlsSpec) -> Result<ServerConfig, TlsError> {
-    let chain = certificates(&spec.certificate)?;
-    let key = private_key(&spec.key)?;
-    let unusable = |source| match source {
-        rustls::Error::InconsistentKeys(_) => {
-            TlsError::Mismatch { certificate: spec.certificate.clone(), key: spec.key.clone() }
-        }
-        source => TlsError::Unusable { certificate: spec.certificate.clone(), key: spec.key.clone(), source },
+/// Every file of `spec`.
+fn paths(spec: &TlsSpec) -> impl Iterator<Item = &Path> {
+    let pairs = std::iter::once(&spec.identity).chain(&spec.more);
+    let pairs = pairs.flat_map(|pair| [pair.certificate.as_path(), pair.key.as_path()]);
+    pairs.chain(spec.clients.as_ref().map(|clients| clients.ca.as_path()))
+}
+
+fn server_config(
+    spec: &TlsSpec,
+    tickets: Option<Arc<dyn ProducesTickets>>,
+) -> Result<ServerConfig, TlsError> {
+    let unusable = |source| TlsError::Unusable {
+        certificate: spec.identity.certificate.clone(),
+        key: spec.identity.key.clone(),
+        source,
     };
     // The provider is named, not taken from the process: no other part can have installed another.
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(unusable)?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
+    let provider = Arc::new(ring::default_provider());
+    let identities = Identities::load(spec, &provider)?;
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(spec.min_version.versions())
         .map_err(unusable)?;
+    let builder = match &spec.clients {
+        None => builder.with_no_client_auth(),
+        Some(clients) => builder.with_client_cert_verifier(Arc::new(Clients::load(clients, provider)?)),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(identities));
     config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP11.to_vec()];
-    config.ticketer = ring::Ticketer::new().map_err(unusable)?;
+    config.ticketer = match tickets {
+        Some(tickets) => tickets,
+        None => ring::Ticketer::new().map_err(unusable)?,
+    };
     Ok(config)
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text = read(path)?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    match chain {
-        Ok(chain) if chain.is_empty() => Err(TlsError::NoCertificate { path: path.into() }),
-        Ok(chain) => Ok(chain),
-        Err(error) => Err(damaged(path, &error)),
-    }
-}
-
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let text = read(path)?;
-    // PKCS#8's own label, and the header of the older formats (RFC 7468 section 11, RFC 1421).
-    let lines = || text.split(|byte| *byte == b'\n');
-    if lines().any(|line| {
-        line.starts_with(b"-----BEGIN ENCRYPTED PRIVATE KEY") || line.starts_with(b"Proc-Type: 4,ENCRYPTED")
-    }) {
-        return Err(TlsError::EncryptedKey { path: path.into() });
-    }
-    PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
-        pem::Error::NoItemsFound => TlsError::NoKey { path: path.into() },
-        error => damaged(path, &error),
-    })
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    let failed = |source| TlsError::Read { path: path.into(), source };
-    let mut text = Vec::new();
-    File::open(path).map_err(failed)?.take(MAX_PEM_BYTES + 1).read_to_end(&mut text).map_err(failed)?;
-    if text.len() as u64 > MAX_PEM_BYTES {
-        return Err(TlsError::Pem { path: path.into(), reason: "it is larger than 1 MiB".into() });
-    }
-    Ok(text)
-}
-
-fn damaged(path: &Path, error: &pem::Error) -> TlsError {
-    TlsError::Pem { path: path.into(), reason: error.to_string() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::KeyPair;
     use tempfile::TempDir;
 
     struct Files {
@@ -187,10 +158,10 @@ mod tests {
         let pair = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let spec =
-            TlsSpec { certificate: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
+            KeyPair { certificate: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
         std::fs::write(&spec.certificate, pair.cert.pem()).unwrap();
         std::fs::write(&spec.key, pair.signing_key.serialize_pem()).unwrap();
-        Files { folder, spec }
+        Files { folder, spec: TlsSpec::new(spec) }
     }
 
     fn refused(spec: &TlsSpec) -> String {
@@ -212,14 +183,16 @@ mod tests {
             path
         };
         let absent = folder.path().join("absent.pem");
-        let with_certificate = |certificate: PathBuf| TlsSpec { certificate, key: spec.key.clone() };
-        let with_key = |key: PathBuf| TlsSpec { certificate: spec.certificate.clone(), key };
+        let pair = &spec.identity;
+        let with = |certificate, key| TlsSpec::new(KeyPair { certificate, key });
+        let with_certificate = |certificate: PathBuf| with(certificate, pair.key.clone());
+        let with_key = |key: PathBuf| with(pair.certificate.clone(), key);
         let body = "MIIB\n";
         let cases = [
             (with_certificate(absent.clone()), "absent.pem: No such file"),
             (with_key(absent), "absent.pem: No such file"),
-            (with_certificate(spec.key.clone()), "key.pem holds no certificate"),
-            (with_key(spec.certificate.clone()), "cert.pem holds no private key"),
+            (with_certificate(pair.key.clone()), "key.pem holds no certificate"),
+            (with_key(pair.certificate.clone()), "cert.pem holds no private key"),
             (with_certificate(write("empty.pem", "")), "empty.pem holds no certificate"),
             (
                 with_key(write(
@@ -255,9 +228,11 @@ mod tests {
     #[test]
     fn a_key_of_another_certificate_is_refused_naming_both_files() {
         let (one, other) = (files(), files());
-        let message = refused(&TlsSpec { certificate: one.spec.certificate.clone(), key: other.spec.key });
+        let certificate = one.spec.identity.certificate.clone();
+        let mixed = KeyPair { certificate, key: other.spec.identity.key };
+        let message = refused(&TlsSpec::new(mixed));
         assert!(message.contains("key.pem does not belong to"), "{message}");
-        assert!(message.contains(one.spec.certificate.to_str().unwrap()), "{message}");
+        assert!(message.contains(one.spec.identity.certificate.to_str().unwrap()), "{message}");
     }
 
     #[test]
@@ -265,11 +240,16 @@ mod tests {
         let Files { folder: _folder, spec } = files();
         let tls = ServerTls::load(&spec).unwrap();
         let before = tls.config();
-        std::fs::write(&spec.certificate, "damaged").unwrap();
-        assert!(tls.reload(&spec).is_err());
+        assert_eq!(tls.reload_if_changed(), None);
+        std::fs::write(&spec.identity.certificate, "damaged").unwrap();
+        assert!(tls.reload_if_changed().unwrap().is_err());
+        // Tried once, and not again until a file changes again.
+        assert_eq!(tls.reload_if_changed(), None);
         assert!(Arc::ptr_eq(&before, &tls.config()));
         let fresh = files();
-        tls.reload(&fresh.spec).unwrap();
+        std::fs::copy(&fresh.spec.identity.certificate, &spec.identity.certificate).unwrap();
+        std::fs::copy(&fresh.spec.identity.key, &spec.identity.key).unwrap();
+        assert_eq!(tls.reload_if_changed(), Some(Ok(())));
         assert!(!Arc::ptr_eq(&before, &tls.config()));
     }
 }

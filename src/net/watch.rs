@@ -3,6 +3,10 @@
 /// Told about every connection of one worker and listener. Calls come on the worker's thread, on
 /// the path of a connection, never of a request; they must not block. `()` watches nothing.
 pub trait ConnectionWatch: 'static {
+    /// Whether a connection may be opened now; `false` closes it at once.
+    fn may_open(&self) -> bool {
+        true
+    }
     /// A connection was accepted. Exactly one [`closed`](Self::closed) follows.
     fn opened(&self) {}
     /// A connection of [`opened`](Self::opened) is over, in whatever way. After an upgrade it comes
@@ -20,6 +24,9 @@ pub trait ConnectionWatch: 'static {
 
 impl ConnectionWatch for () {}
 
+// A row of counters has a place for each reason.
+const _: () = assert!(ConnectionFault::ALL.len() == crate::stats::CONNECTION_FAULTS);
+
 /// Why a connection never opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Refusal {
@@ -29,11 +36,14 @@ pub enum Refusal {
     OutOfResources,
     /// The system would not accept for another reason.
     AcceptFailed,
+    /// The process has used up the memory that it may have.
+    OutOfMemory,
 }
 
 impl Refusal {
     /// Every reason, for counters made in advance.
-    pub const ALL: [Self; 3] = [Self::TooManyConnections, Self::OutOfResources, Self::AcceptFailed];
+    pub const ALL: [Self; 4] =
+        [Self::TooManyConnections, Self::OutOfResources, Self::AcceptFailed, Self::OutOfMemory];
 
     /// The reason as a metric label.
     pub fn reason(self) -> &'static str {
@@ -41,6 +51,7 @@ impl Refusal {
             Self::TooManyConnections => "too_many_connections",
             Self::OutOfResources => "out_of_resources",
             Self::AcceptFailed => "accept_failed",
+            Self::OutOfMemory => "out_of_memory",
         }
     }
 }
@@ -64,11 +75,19 @@ pub enum ConnectionFault {
     ClientLeft,
     /// An answer's body failed after its head was sent, so the connection had to be cut.
     AnswerFailed,
+    /// `maxHandshakes` were under way already.
+    TooManyHandshakes,
+    /// The client took nothing of what it was sent for `sendTimeout`.
+    SendTimeout,
+    /// More resets or control frames came than HTTP/2 needs (`h2.resets`, `h2.controlFrames`).
+    Flood,
+    /// An HTTP/2 connection had no stream for `h2.idleTimeout`.
+    Idle,
 }
 
 impl ConnectionFault {
     /// Every reason, for counters made in advance.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::Handshake,
         Self::HandshakeTimeout,
         Self::FirstByteTimeout,
@@ -77,7 +96,16 @@ impl ConnectionFault {
         Self::Protocol,
         Self::ClientLeft,
         Self::AnswerFailed,
+        Self::TooManyHandshakes,
+        Self::SendTimeout,
+        Self::Flood,
+        Self::Idle,
     ];
+
+    /// Position in [`ConnectionFault::ALL`], for arrays of counters.
+    pub fn index(self) -> usize {
+        self as usize
+    }
 
     /// The reason as a metric label.
     pub fn reason(self) -> &'static str {
@@ -90,6 +118,10 @@ impl ConnectionFault {
             Self::Protocol => "protocol",
             Self::ClientLeft => "client_left",
             Self::AnswerFailed => "answer_failed",
+            Self::TooManyHandshakes => "too_many_handshakes",
+            Self::SendTimeout => "send_timeout",
+            Self::Flood => "flood",
+            Self::Idle => "idle",
         }
     }
 }

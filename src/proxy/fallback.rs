@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version, request};
 
-use super::finish::finish;
+use super::finish::{Times, finish};
 use super::reply::{self, Reply};
 use crate::base::{Fault, FaultKind};
 use crate::mirror::keep::Replay;
@@ -28,6 +28,8 @@ pub(super) struct Spare {
     version: Version,
     headers: HeaderMap,
     replay: Replay,
+    /// When the whole exchange must be over.
+    until: Option<tokio::time::Instant>,
 }
 
 /// Whether a canary failed in a way that stable may not: not where the client or its request is the
@@ -45,7 +47,12 @@ fn is_failure(called: &Result<Called, Failed>) -> bool {
 
 impl Spare {
     /// Keeps what is needed to send the request of `head` again.
-    pub(super) fn new(model: Rc<LocalModel>, head: &request::Parts, replay: Replay) -> Self {
+    pub(super) fn new(
+        model: Rc<LocalModel>,
+        head: &request::Parts,
+        replay: Replay,
+        until: Option<tokio::time::Instant>,
+    ) -> Self {
         Self {
             model,
             method: head.method.clone(),
@@ -53,6 +60,7 @@ impl Spare {
             version: head.version,
             headers: head.headers.clone(),
             replay,
+            until,
         }
     }
 
@@ -68,8 +76,9 @@ impl Spare {
         let is_grpc = grpc::is_grpc(&self.headers);
         match self.ask(unsent).await {
             Ok((called, name)) => {
-                let idle_timeout = self.model.model.spec.idle_timeout;
-                finish(None, called, name, client_version, idle_timeout, Instant::now(), is_grpc)
+                let idle = self.model.model.spec.idle_timeout;
+                let times = Times { idle, until: self.until, answered: Instant::now() };
+                finish(None, called, name, client_version, times, is_grpc)
             }
             Err(fault) => {
                 let mut response = reply::own(respond::fault(&fault, is_grpc), None);

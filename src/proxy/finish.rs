@@ -11,6 +11,17 @@ use crate::wire::body::{IdleTimeout, Side};
 use crate::wire::rewrite::Edited;
 use crate::wire::{hygiene, respond};
 
+/// How long an answer may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// Longest standstill of its body.
+    pub(super) idle: Duration,
+    /// When it must be over.
+    pub(super) until: Option<tokio::time::Instant>,
+    /// When its head came.
+    pub(super) answered: Instant,
+}
+
 /// Makes a version's answer fit for the client: hygiene, names put back, the version named, the
 /// body watched. `name` is the version to be named.
 pub(super) fn finish(
@@ -18,8 +29,7 @@ pub(super) fn finish(
     called: Called,
     name: Option<HeaderValue>,
     client_version: http::Version,
-    idle_timeout: Duration,
-    answered: Instant,
+    times: Times,
     is_grpc: bool,
 ) -> Response<Reply> {
     if let Some(recorder) = &mut recorder {
@@ -38,9 +48,9 @@ pub(super) fn finish(
     }
     if let Some(recorder) = &mut recorder {
         recorder.answers(&head);
-        recorder.spent(answered.elapsed());
+        recorder.spent(times.answered.elapsed());
     }
-    let body = IdleTimeout::new(body, Some(idle_timeout), Side::Response);
+    let body = IdleTimeout::new(body, Some(times.idle), Side::Response).until(times.until);
     let body = Edited::new(body, editor);
     Response::from_parts(head, reply::measured(body, recorder))
 }

@@ -1,6 +1,8 @@
 //! One request's way through Switchback. [`request`] is the file to open first.
 
 mod access;
+mod admission;
+mod admit;
 mod fallback;
 mod finish;
 mod local_answers;
@@ -8,6 +10,7 @@ mod progress;
 mod record;
 pub mod reply;
 pub mod request;
+mod retry;
 mod route;
 mod seat;
 mod segments;

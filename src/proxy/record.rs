@@ -12,6 +12,7 @@ use http::HeaderMap;
 use smallvec::SmallVec;
 
 use super::access;
+use super::admission::Admission;
 use super::seat::Seat;
 use super::worker::Worker;
 use crate::base::{Fault, FaultKind};
@@ -51,6 +52,8 @@ pub(super) struct Recorder {
     seat: Option<Box<Seat>>,
     /// The access log line, where this request was sampled for one.
     line: Option<Box<Entry>>,
+    /// What it holds of limits.
+    admission: Admission,
 }
 
 #[derive(Clone, Copy)]
@@ -68,6 +71,7 @@ impl Recorder {
         arrived: Instant,
         is_grpc: bool,
         received: Rc<Meter>,
+        admission: Admission,
     ) -> Self {
         version.shard.in_flight.add(1);
         worker.live.set(worker.live.get() + 1);
@@ -89,7 +93,18 @@ impl Recorder {
             stream: None,
             seat: None,
             line: None,
+            admission,
         }
+    }
+
+    /// It was sent again.
+    pub(super) fn repeated(&self) {
+        self.version.shard.retries.add(1);
+    }
+
+    /// It was not sent again, because too many were.
+    pub(super) fn not_repeated(&self) {
+        self.version.shard.retries_refused.add(1);
     }
 
     /// It counts in a rollout.
@@ -128,6 +143,7 @@ impl Recorder {
     /// The head of the version's answer as the client gets it: from here on its body is watched for
     /// whoever compares or scores it.
     pub(super) fn answers(&mut self, head: &http::response::Parts) {
+        self.admission.answered();
         if let Some(seat) = &mut self.seat {
             seat.head(head);
         }
@@ -140,6 +156,9 @@ impl Recorder {
 
     /// The request failed.
     pub(super) fn failed(&mut self, kind: FaultKind) {
+        if kind == FaultKind::ResponseTimeout {
+            self.admission.answered();
+        }
         self.end = End::Fault(kind);
     }
 

@@ -21,13 +21,14 @@ use http_body::Body as _;
 use smallvec::SmallVec;
 
 use super::fallback::Spare;
-use super::finish::finish;
+use super::finish::{Times, finish};
 use super::progress::{self, Elapsed};
 use super::record::Recorder;
 use super::reply::{self, Reply};
+use super::retry::{self, Retry};
 use super::seat::Seat;
 use super::worker::Worker;
-use super::{access, local_answers, route, segments, upgrade};
+use super::{access, admit, local_answers, route, segments, upgrade};
 use crate::base::{Fault, FaultKind};
 use crate::mirror::budget::{self, Grants};
 use crate::mirror::keep::Keeper;
@@ -92,8 +93,16 @@ pub async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Inbound>
         Err(fault) => return reply::refuse(&worker, &fault, asked.grpc),
     };
     let arm = drawn.arm;
+    let Some(version) = model.versions.get(arm).cloned() else {
+        return reply::refuse(&worker, &Fault::new(FaultKind::Internal, "no such arm"), asked.grpc);
+    };
+    let admission = match admit::admit(&worker, &model, &version) {
+        Ok(admission) => admission,
+        Err(fault) => return admit::turn_away(&fault, asked.grpc),
+    };
+    let no_copies = admission.no_copies;
     let mut seat = None;
-    if let Some(trial) = model.trial.as_ref().filter(|_| drawn.by_coin) {
+    if let Some(trial) = model.trial.as_ref().filter(|_| drawn.by_coin && !admission.is_tight) {
         let mut segments = Memberships::default();
         if trial.live.segment.is_some() {
             let read = segments::read(trial, &model, &head, peer.address, &mut source, &mut waited);
@@ -111,12 +120,9 @@ pub async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Inbound>
     if let Err(fault) = Limit::check(&source.size_hint(), model.model.spec.max_request_bytes) {
         return reply::refuse(&worker, &fault, asked.grpc);
     }
-    let Some(version) = model.versions.get(arm).cloned() else {
-        return reply::refuse(&worker, &Fault::new(FaultKind::Internal, "no such arm"), asked.grpc);
-    };
-
     let meter = Rc::new(Meter::default());
-    let mut recorder = Recorder::new(worker.clone(), version.clone(), arrived, asked.grpc, meter.clone());
+    let mut recorder =
+        Recorder::new(worker.clone(), version.clone(), arrived, asked.grpc, meter.clone(), admission);
     recorder.takes(seat);
     if worker.is_logged() {
         recorder.logs(access::begun(&head, &model, &version));
@@ -125,21 +131,33 @@ pub async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Inbound>
         return Box::pin(upgrade::serve(recorder, model, version, head, source, protocol)).await;
     }
 
-    let live = Live { worker: &worker, model: &model, version, meter, grpc: asked.grpc, inference };
-    let (body, spare, copies) = live.prepare(&head, source, arm, segments);
+    let until = model.model.spec.total_timeout.and_then(|total| arrived.checked_add(total)).map(Into::into);
+    let live = Live { worker: &worker, model: &model, version, meter, grpc: asked.grpc, inference, until };
+    // gRPC streams may rest for as long as they like.
+    let rate = if asked.grpc { 0 } else { peer.body_rate };
+    let Prepared { body, spare, copies, retry } =
+        live.prepare(&head, source, (arm, segments), rate, no_copies);
     if let Some((cut, pairings)) = copies {
         recorder.mirrored(cut, pairings);
     }
     let own_deadline = if asked.grpc { grpc::timeout(&head.headers) } else { None };
     let deadline = own_deadline.and_then(|own| arrived.checked_add(own)).map(Into::into);
+    let deadline = Deadline::new(own_deadline, deadline, until);
     recorder.spent(arrived.elapsed().saturating_sub(waited));
-    let limit = model.model.spec.response_timeout;
+    let limit = retry.as_ref().map_or(model.model.spec.response_timeout, |retry| retry.limit());
     let called = {
         // Pinned where it is made: it is large, and would be moved along with its timeout.
         let call = pin!(call::call(&live.version, head, body));
-        progress::within(limit, deadline, &live.meter, call).await
+        let called = progress::within(limit, deadline.at, &live.meter, call).await;
+        live.version.blame(matches!(called, Err(Elapsed::Limit)));
+        called
     };
-    let called = live.settle(called, own_deadline);
+    let mut called = live.settle(called, limit, &deadline);
+    if let Some(retry) = retry
+        && retry.is_called_for(&called)
+    {
+        called = Box::pin(live.ask_again(*retry, called, &deadline, &recorder)).await;
+    }
     let answered = Instant::now();
     match spare {
         Some(spare) if spare.is_called_for(&called) => {
@@ -163,6 +181,34 @@ fn refuse_and_close(worker: &Worker, fault: &Fault, head: &request::Parts) -> Re
     response
 }
 
+/// A request's body as it will be sent, and what is kept of the request meanwhile.
+struct Prepared {
+    body: ClientBody,
+    spare: Option<Spare>,
+    copies: Option<Copies>,
+    retry: Option<Box<Retry>>,
+}
+
+/// When an answer must have begun at the latest, whatever the model's timeout.
+struct Deadline {
+    /// The client's own, as it was written.
+    own: Option<Duration>,
+    at: Option<tokio::time::Instant>,
+    /// Whether it is the total timeout that comes first.
+    is_total: bool,
+}
+
+impl Deadline {
+    fn new(
+        own: Option<Duration>,
+        own_at: Option<tokio::time::Instant>,
+        total: Option<tokio::time::Instant>,
+    ) -> Self {
+        let is_total = total.is_some_and(|total| own_at.is_none_or(|own| total < own));
+        Self { own, at: if is_total { total } else { own_at }, is_total }
+    }
+}
+
 /// What ends the copies of a request, and the pairs that they are to make with its answer.
 type Copies = (Rc<Cut>, SmallVec<[Rc<Pairing>; 1]>);
 
@@ -174,6 +220,8 @@ struct Live<'a> {
     meter: Rc<Meter>,
     grpc: bool,
     inference: bool,
+    /// When the whole exchange must be over.
+    until: Option<tokio::time::Instant>,
 }
 
 impl Live<'_> {
@@ -183,33 +231,72 @@ impl Live<'_> {
         &self,
         head: &request::Parts,
         source: Source,
-        arm: usize,
-        segments: Memberships,
-    ) -> (ClientBody, Option<Spare>, Option<Copies>) {
+        (arm, segments): (usize, Memberships),
+        rate: u64,
+        no_copies: bool,
+    ) -> Prepared {
         let spec = &self.model.model.spec;
         let size = source.size_hint();
-        let idle = IdleTimeout::new(source, Some(spec.idle_timeout), Side::Request);
+        let idle = IdleTimeout::new(source, Some(spec.idle_timeout), Side::Request).at_least(rate);
         let body = Limit::new(idle, spec.max_request_bytes, self.meter.clone());
 
         let mut grants = match self.model.mirrors.is_empty() || !self.inference {
             true => Grants::new(),
-            false => budget::grant(self.model, arm == self.model.model.stable, self.worker.live(), || {
-                fastrand::u16(..10_000)
-            }),
+            false => {
+                let live = if no_copies { usize::MAX } else { self.worker.live() };
+                budget::grant(self.model, arm == self.model.model.stable, live, || fastrand::u16(..10_000))
+            }
         };
         let fallback = spec.fallback && arm != self.model.model.stable;
-        if grants.is_empty() && !fallback {
-            return (Tee::new(body, None), None, None);
+        let again = retry::policy(self.model, head);
+        if grants.is_empty() && !fallback && again.is_none_or(|limit| limit == 0) {
+            let retry = again.map(|_| Box::new(Retry::new(self.model.clone(), head, None)));
+            return Prepared { body: Tee::new(body, None), spare: None, copies: None, retry };
         }
 
-        let replay_limit = if fallback { spec.fallback_body_bytes } else { 0 };
+        let fallback_limit = if fallback { spec.fallback_body_bytes } else { 0 };
+        let replay_limit = fallback_limit.max(again.unwrap_or(0));
         let copy = (!grants.is_empty()).then(|| Copy::of(head));
         let cut = Rc::<Cut>::default();
         let copies = copy.is_some().then(|| (cut.clone(), self.pair(&mut grants, head, arm, segments)));
         let keeper = Keeper::new(grants, copy, cut, replay_limit, &size);
-        let spare = fallback.then(|| Spare::new(self.model.clone(), head, keeper.replay()));
+        let replay = |limit| keeper.replay(limit);
+        let spare =
+            fallback.then(|| Spare::new(self.model.clone(), head, replay(fallback_limit), self.until));
+        let retry = again.map(|limit| {
+            let replay = (limit > 0).then(|| replay(limit));
+            Box::new(Retry::new(self.model.clone(), head, replay))
+        });
         let sink: Box<dyn Sink> = Box::new(keeper);
-        (Tee::new(body, Some(sink)), spare, copies)
+        Prepared { body: Tee::new(body, Some(sink)), spare, copies, retry }
+    }
+
+    /// Sends the request again, as often as the policy says and the budget allows.
+    async fn ask_again(
+        &self,
+        mut retry: Retry,
+        mut called: Result<Called, Failed>,
+        deadline: &Deadline,
+        recorder: &Recorder,
+    ) -> Result<Called, Failed> {
+        while retry.is_called_for(&called) {
+            let again = match retry.next(called).await {
+                Ok(again) => again,
+                Err(called) => {
+                    recorder.not_repeated();
+                    return called;
+                }
+            };
+            recorder.repeated();
+            let answered = {
+                let call = pin!(call::call(&self.version, again.head, again.body));
+                let answered = progress::within(again.limit, deadline.at, &self.meter, call).await;
+                self.version.blame(matches!(answered, Err(Elapsed::Limit)));
+                answered
+            };
+            called = self.settle(answered, again.limit, deadline);
+        }
+        called
     }
 
     /// Has the answers to copies compared with this one's, where it is stable's.
@@ -234,13 +321,15 @@ impl Live<'_> {
         pairings
     }
 
-    /// What came of the call. The head of an answer may take the model's timeout, and a gRPC call
+    /// What came of a call, which has been dropped if its time was over. The head of an answer may take the model's timeout, and a gRPC call
     /// no longer than its client's own deadline.
     fn settle(
         &self,
         called: Result<Result<Called, Failed>, Elapsed>,
-        own_deadline: Option<Duration>,
+        limit: Duration,
+        deadline: &Deadline,
     ) -> Result<Called, Failed> {
+        self.version.blame(false);
         let fault = match called {
             Ok(Ok(called)) => return Ok(called),
             // The request's own fault is the cause of whatever the upstream made of it.
@@ -249,11 +338,15 @@ impl Live<'_> {
                 None => return Err(failed),
             },
             Err(Elapsed::Limit) => {
-                let limit = self.model.model.spec.response_timeout;
                 Fault::new(FaultKind::ResponseTimeout, format!("no answer within {limit:?}"))
             }
+            Err(Elapsed::Deadline) if deadline.is_total => {
+                let total = self.model.model.spec.total_timeout.unwrap_or_default();
+                let detail = format!("no answer within the total timeout of {total:?}");
+                Fault::new(FaultKind::ResponseTimeout, detail)
+            }
             Err(Elapsed::Deadline) => {
-                let own = own_deadline.unwrap_or_default();
+                let own = deadline.own.unwrap_or_default();
                 let detail = format!("no answer within the client's deadline of {own:?}");
                 Fault::new(FaultKind::DeadlineExceeded, detail)
             }
@@ -280,7 +373,8 @@ impl Live<'_> {
                 response
             }
             Ok(called) => {
-                finish(Some(recorder), called, name, client_version, spec.idle_timeout, answered, self.grpc)
+                let times = Times { idle: spec.idle_timeout, until: self.until, answered };
+                finish(Some(recorder), called, name, client_version, times, self.grpc)
             }
         }
     }

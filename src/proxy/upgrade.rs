@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use http::{HeaderValue, Response, StatusCode, request};
 
-use super::finish::finish;
+use super::finish::{Times, finish};
 use super::record::Recorder;
 use super::reply::{self, Reply};
 use crate::base::{Fault, FaultKind};
@@ -53,8 +53,7 @@ pub(super) async fn serve(
             called,
             name,
             client_version,
-            spec.idle_timeout,
-            Instant::now(),
+            Times { idle: spec.idle_timeout, until: None, answered: Instant::now() },
             false,
         );
     }
@@ -77,6 +76,6 @@ fn finish_switch(
     name: Option<HeaderValue>,
     client_version: http::Version,
 ) -> Response<Reply> {
-    let idle = std::time::Duration::MAX;
-    finish(None, called, name, client_version, idle, Instant::now(), false)
+    let times = Times { idle: std::time::Duration::MAX, until: None, answered: Instant::now() };
+    finish(None, called, name, client_version, times, false)
 }

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::base::Fault;
+use crate::base::{Fault, Level, Pressure};
 use crate::mirror::compare::Queue;
 use crate::net::Drain;
 use crate::routing::local::LocalTable;
@@ -21,19 +21,21 @@ pub struct Worker {
     access_log: Option<AccessLog>,
     queue: Queue,
     drain: Drain,
+    pressure: Arc<Pressure>,
     /// Live requests under way.
     pub(super) live: Cell<usize>,
 }
 
 impl Worker {
-    /// A worker that serves from `table`, counts into `registry` and has answers compared by the
-    /// thread behind `queue`, until `drain` starts.
+    /// A worker that serves from `table`, counts into `registry`, has answers compared by the thread
+    /// behind `queue` until `drain` starts, and spares what `pressure` says.
     pub fn new(
         table: SharedTable,
         registry: Arc<Registry>,
         access_log: Option<AccessLog>,
         queue: Queue,
         drain: Drain,
+        pressure: Arc<Pressure>,
     ) -> Rc<Self> {
         let local = LocalTable::new(table.load_full(), None, &registry);
         Rc::new(Self {
@@ -44,6 +46,7 @@ impl Worker {
             access_log,
             queue,
             drain,
+            pressure,
             live: Cell::new(0),
         })
     }
@@ -72,6 +75,11 @@ impl Worker {
     /// The end of this process, to wait for it.
     pub(super) fn drain(&self) -> Drain {
         self.drain.clone()
+    }
+
+    /// What must be spared now.
+    pub fn pressure(&self) -> Level {
+        self.pressure.level()
     }
 
     /// What this worker counts for itself.

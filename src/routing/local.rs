@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::body::RequestBody;
 use super::overlay::LiveTrial;
-use super::spec::MirrorSpec;
+use super::spec::{MirrorSpec, RetrySpec};
 use super::table::{Backend, Model, RoutingTable, Version};
 use crate::base::Role;
 use crate::onnx::Family;
@@ -39,6 +39,47 @@ pub struct LocalModel {
     pub mirrors: Box<[Rc<LocalMirror>]>,
     /// What a rollout is trying, if one is.
     pub trial: Option<Rc<LocalTrial>>,
+    /// How many requests may still be sent again.
+    pub retries: Rc<RetryBudget>,
+}
+
+/// How many requests a worker may send again. A token is a repetition; requests and time bring
+/// tokens in, up to what a hundred requests or a second bring.
+#[derive(Debug, Default)]
+pub struct RetryBudget {
+    /// Ten thousandths of tokens, from requests.
+    earned: Cell<u64>,
+    /// Tokens of the present second that are used.
+    used: Cell<u32>,
+    /// When the present second began.
+    since: Cell<Option<Instant>>,
+}
+
+/// Requests whose share of tokens is kept at most.
+const SAVED_REQUESTS: u64 = 1_000;
+
+impl RetryBudget {
+    /// A request has come.
+    pub fn deposit(&self, spec: &RetrySpec) {
+        let share = u64::from(spec.budget.basis_points());
+        self.earned.set((self.earned.get() + share).min(share * SAVED_REQUESTS));
+    }
+
+    /// Takes a token, if there is one.
+    pub fn take(&self, spec: &RetrySpec) -> bool {
+        if let Some(left) = self.earned.get().checked_sub(10_000) {
+            self.earned.set(left);
+            return true;
+        }
+        let now = Instant::now();
+        if self.since.get().is_none_or(|since| now.saturating_duration_since(since).as_secs() >= 1) {
+            self.since.set(Some(now));
+            self.used.set(0);
+        }
+        let free = self.used.get() < spec.min_per_second;
+        self.used.set(self.used.get() + u32::from(free));
+        free
+    }
 }
 
 /// A worker's view of a trial.
@@ -138,7 +179,8 @@ impl LocalModel {
                 Some(Rc::new(LocalMirror::new(model, spec, (target, control), trial, old, registry)))
             })
             .collect();
-        Self { model: model.clone(), versions, mirrors, trial }
+        let retries = previous.map(|p| p.retries.clone()).unwrap_or_default();
+        Self { model: model.clone(), versions, mirrors, trial, retries }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod body;
 pub mod call;
 pub mod in_process;
 pub mod inputs;
+pub mod limit;
 pub mod local;
 pub mod matcher;
 pub mod origin;

@@ -31,6 +31,7 @@ impl RepositorySpec {
             role: Role::Standby,
             backend: BackendSpec::Onnx(engine),
             rewrite: RewriteSpec::default(),
+            limit: None,
         })
     }
 

@@ -35,6 +35,10 @@ pub struct ModelSpec {
     pub fallback: bool,
     /// Longest request body that is kept for a fallback.
     pub fallback_body_bytes: usize,
+    /// Whether and how failed requests are sent again.
+    pub retry: Option<RetrySpec>,
+    /// Requests under way at one time, all versions together.
+    pub limit: Option<LimitSpec>,
     /// Longest request body; longer ones are answered 413.
     pub max_request_bytes: u64,
     /// Longest body that is read ahead to find a model name or a sticky key in it.
@@ -43,6 +47,8 @@ pub struct ModelSpec {
     pub response_timeout: Duration,
     /// Longest standstill of a request or response body.
     pub idle_timeout: Duration,
+    /// From the head of a request to the last byte of its answer.
+    pub total_timeout: Option<Duration>,
     /// Whether answers name their version in `x-switchback-version`.
     pub expose_version: bool,
     /// How the answers of its pairs are compared.
@@ -115,13 +121,94 @@ pub struct VersionSpec {
     pub backend: BackendSpec,
     /// What it is sent.
     pub rewrite: RewriteSpec,
+    /// Requests under way at one time.
+    pub limit: Option<LimitSpec>,
+}
+
+/// How failed requests are sent again, to the same version.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RetrySpec {
+    /// How often one request is.
+    pub attempts: u32,
+    /// What for.
+    pub when: Vec<RetryOn>,
+    /// For the head of an answer, for each attempt but the last; `None`: the model's timeout.
+    pub per_try: Option<Duration>,
+    /// Longest body that is kept for it.
+    pub max_body_bytes: usize,
+    /// Share of the requests that may be sent again.
+    pub budget: Weight,
+    /// So many a second may be in any case, per worker.
+    pub min_per_second: u32,
+    /// Longest wait before the first repetition; it doubles each time.
+    pub backoff: Duration,
+    /// Whether requests that neither their method nor their protocol says may be repeated are.
+    pub non_idempotent: bool,
+}
+
+/// A reason to send a request again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RetryOn {
+    /// The connection could not be made, or ended without a whole head of an answer.
+    Reset,
+    /// No head of an answer came within the time of one attempt.
+    Timeout,
+    /// 503, or gRPC UNAVAILABLE in the head.
+    Unavailable,
+    /// 502, 503 or 504.
+    Gateway,
+    /// 500 and above.
+    ServerError,
+}
+
+/// How many requests may be under way at one time, in the whole process.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LimitSpec {
+    /// So many.
+    pub max: Option<usize>,
+    /// As many as latency allows.
+    pub adaptive: Option<AdaptiveSpec>,
+}
+
+/// A limit that follows latency.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdaptiveSpec {
+    /// Never below.
+    pub min: usize,
+    /// Never above.
+    pub max: usize,
+    /// Where it begins.
+    pub initial: usize,
+    /// Latency, as a multiple of the usual one, that is no reason to fall.
+    pub tolerance: f64,
+}
+
+impl Default for RetrySpec {
+    fn default() -> Self {
+        Self {
+            attempts: 1,
+            when: vec![RetryOn::Reset, RetryOn::Unavailable],
+            per_try: None,
+            max_body_bytes: 1024 * 1024,
+            budget: Weight::percent(20),
+            min_per_second: 10,
+            backoff: Duration::from_millis(25),
+            non_idempotent: false,
+        }
+    }
+}
+
+impl Default for AdaptiveSpec {
+    fn default() -> Self {
+        Self { min: 4, max: 1_000, initial: 20, tolerance: 1.5 }
+    }
 }
 
 /// What serves a version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BackendSpec {
     /// A model server.
-    Upstream(UpstreamSpec),
+    Upstream(Box<UpstreamSpec>),
     /// ONNX Runtime in this process.
     Onnx(EngineSpec),
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 
+use super::limit::Limiter;
 use super::matcher::Matcher;
 use super::overlay::{LiveTrial, Overlay};
-use super::spec::{BackendSpec, ModelSpec, Target as Named, VersionSpec};
+use super::spec::{BackendSpec, LimitSpec, ModelSpec, Target as Named, VersionSpec};
 use crate::base::{ModelName, Role, VersionName, Weight};
 use crate::onnx::{Engine, EngineSpec, Family, State};
 use crate::split::{Layout, LayoutError};
@@ -48,6 +49,8 @@ pub struct Model {
     pub trial: Option<LiveTrial>,
     /// Its versions as the protocols see them, where all of them are served in this process.
     pub family: Option<Arc<Family>>,
+    /// Limits the requests of all its versions together.
+    pub limiter: Option<Arc<Limiter>>,
 }
 
 /// A version as it is served now.
@@ -61,6 +64,8 @@ pub struct Version {
     pub rewriter: Option<Arc<Rewriter>>,
     /// Its name as a header value.
     pub header: HeaderValue,
+    /// Limits its requests.
+    pub limiter: Option<Arc<Limiter>>,
 }
 
 /// What serves a version.
@@ -168,12 +173,17 @@ impl RoutingTable {
                         }
                     },
                 };
-                let built = Version::new(version.clone(), backend)
+                let before = previous.and_then(|table| table.model(spec.name.as_str()));
+                let before = before.and_then(|model| model.version(version.name.as_str()));
+                let limiter = limiter(&version.limit, before.and_then(|(_, old)| old.limiter.as_ref()));
+                let built = Version::new(version.clone(), backend, limiter)
                     .map_err(|source| spec.rewrite_error(version, source))?;
                 versions.push(Arc::new(built));
             }
             let trial = overlay.and_then(|overlay| overlay.trial.clone());
-            built.push(Arc::new(Model::new(spec, versions.into(), trial)?));
+            let before = previous.and_then(|table| table.model(spec.name.as_str()));
+            let limiter = limiter(&spec.limit, before.and_then(|old| old.limiter.as_ref()));
+            built.push(Arc::new(Model::new(spec, versions.into(), trial, limiter)?));
         }
         Ok(Self {
             generation: previous.map_or(1, |t| t.generation + 1),
@@ -231,6 +241,13 @@ fn family(spec: &ModelSpec, versions: &[Arc<Version>]) -> Option<Family> {
     Some(Family::new(std::iter::once(spec.name.to_string()).chain(aliases).chain(rewritten), engines))
 }
 
+/// A limiter by `spec`; the one of before where that says the same, with what is under way.
+fn limiter(spec: &Option<LimitSpec>, before: Option<&Arc<Limiter>>) -> Option<Arc<Limiter>> {
+    let spec = spec.as_ref()?;
+    let same = before.filter(|before| before.spec() == spec);
+    Some(same.cloned().unwrap_or_else(|| Limiter::new(spec.clone())))
+}
+
 // === impl Model ===
 
 impl Model {
@@ -238,6 +255,7 @@ impl Model {
         spec: ModelSpec,
         versions: Box<[Arc<Version>]>,
         trial: Option<LiveTrial>,
+        limiter: Option<Arc<Limiter>>,
     ) -> Result<Self, TableError> {
         let stable = versions.iter().position(|v| v.spec.role == Role::Stable).unwrap_or(0);
         let stable_name = match versions.get(stable) {
@@ -261,7 +279,7 @@ impl Model {
         }
         let family = family(&spec, &versions).map(Arc::new);
         let mirror_targets = mirror_targets.into();
-        Ok(Self { spec, versions, layout, stable, stable_name, mirror_targets, trial, family })
+        Ok(Self { spec, versions, layout, stable, stable_name, mirror_targets, trial, family, limiter })
     }
 
     /// The version of this name and its index.
@@ -284,12 +302,17 @@ impl Model {
                 (true, _) => old.clone(),
                 (false, true) => Arc::new(old.changed(new.clone())),
                 (false, false) => {
-                    let built = Version::new(new.clone(), old.backend.clone());
+                    let built = Version::new(
+                        new.clone(),
+                        old.backend.clone(),
+                        limiter(&new.limit, old.limiter.as_ref()),
+                    );
                     Arc::new(built.map_err(|source| spec.rewrite_error(new, source))?)
                 }
             });
         }
-        Self::new(spec, versions.into(), overlay.trial.clone())
+        let limiter = limiter(&spec.limit, self.limiter.as_ref());
+        Self::new(spec, versions.into(), overlay.trial.clone(), limiter)
     }
 }
 
@@ -311,7 +334,7 @@ impl ModelSpec {
 // === impl Version ===
 
 impl Version {
-    fn new(spec: VersionSpec, backend: Backend) -> Result<Self, RewriteError> {
+    fn new(spec: VersionSpec, backend: Backend, limiter: Option<Arc<Limiter>>) -> Result<Self, RewriteError> {
         let rewriter = match spec.rewrite.is_empty() {
             true => None,
             false => Some(Arc::new(Rewriter::new(&spec.rewrite)?)),
@@ -319,13 +342,14 @@ impl Version {
         // A name has only characters that a header value may have.
         let header =
             HeaderValue::from_str(spec.name.as_str()).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Ok(Self { spec, backend, rewriter, header })
+        Ok(Self { spec, backend, rewriter, header, limiter })
     }
 
     /// The same version in another role, or with another weight.
     fn changed(&self, spec: VersionSpec) -> Self {
         let (backend, rewriter) = (self.backend.clone(), self.rewriter.clone());
-        Self { spec, backend, rewriter, header: self.header.clone() }
+        let limiter = limiter(&spec.limit, self.limiter.as_ref());
+        Self { spec, backend, rewriter, header: self.header.clone(), limiter }
     }
 
     /// Whether it can serve now, and why not.

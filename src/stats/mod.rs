@@ -21,5 +21,5 @@ pub use cell::{Counter, Gauge};
 pub use histogram::Histogram;
 pub use outcome::{DropReason, Outcome};
 pub use registry::{KEY_LIMIT, Merged, MirrorKey, OVERFLOW, Registry, VersionKey};
-pub use shard::{MirrorShard, Observation, VersionShard, WorkerShard};
+pub use shard::{CONNECTION_FAULTS, MirrorShard, Observation, VersionShard, WorkerShard};
 pub use snapshot::Snapshot;

@@ -60,10 +60,14 @@ pub struct VersionShard {
     pub request_bytes: Counter,
     /// Bytes of answers' bodies.
     pub response_bytes: Counter,
-    /// Requests sent again because a reused connection was dead.
+    /// Requests sent again: they had never left, or the retry policy asked for it.
     pub retries: Counter,
     /// Requests of this version that stable answered in its place.
     pub fallbacks: Counter,
+    /// Requests that were turned away because of a limit or for want of memory.
+    pub shed: Counter,
+    /// Requests that were not sent again because the budget for that was used up.
+    pub retries_refused: Counter,
 }
 
 impl VersionShard {
@@ -109,6 +113,8 @@ impl VersionShard {
         self.response_bytes.add(other.response_bytes.get());
         self.retries.add(other.retries.get());
         self.fallbacks.add(other.fallbacks.get());
+        self.shed.add(other.shed.get());
+        self.retries_refused.add(other.retries_refused.get());
     }
 }
 
@@ -182,6 +188,9 @@ impl MirrorShard {
     }
 }
 
+/// Reasons for which a connection may end other than by agreement; `net` names them.
+pub const CONNECTION_FAULTS: usize = 12;
+
 /// What one worker counts for itself.
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -200,6 +209,8 @@ pub struct WorkerShard {
     pub accept_errors: Counter,
     /// Lines for the access log that its full queue refused.
     pub access_log_dropped: Counter,
+    /// Connections that ended other than by agreement, by the index of their reason.
+    pub connection_faults: [Counter; CONNECTION_FAULTS],
     /// Requests answered before any version was chosen, by [`FaultKind::index`].
     pub unrouted: [Counter; FaultKind::ALL.len()],
 }
@@ -211,6 +222,12 @@ impl WorkerShard {
         count(&self.unrouted, fault.index());
     }
 
+    /// Counts a connection that ended for the reason of this index.
+    #[inline]
+    pub fn connection_failed(&self, reason: usize) {
+        count(&self.connection_faults, reason);
+    }
+
     /// Adds what `other` counted. To be called by the writer of this shard.
     pub fn absorb(&self, other: &Self) {
         self.connections_opened.add(other.connections_opened.get());
@@ -220,6 +237,7 @@ impl WorkerShard {
         self.protocol_errors.add(other.protocol_errors.get());
         self.accept_errors.add(other.accept_errors.get());
         self.access_log_dropped.add(other.access_log_dropped.get());
+        add_row(&self.connection_faults, &other.connection_faults);
         add_row(&self.unrouted, &other.unrouted);
     }
 }

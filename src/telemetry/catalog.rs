@@ -155,13 +155,29 @@ metrics! {
     GRPC_RESPONSES = "switchback_grpc_responses_total", Kind::Counter, Count, &["model", "version", "role", "code"],
         "gRPC answers by numeric status code.";
     UPSTREAM_RETRIES = "switchback_upstream_retries_total", Kind::Counter, Count, VERSION,
-        "Requests sent again because a reused connection was dead.";
+        "Requests sent again: they had never left, or the retry policy asked for it.";
+    RETRIES_REFUSED = "switchback_upstream_retries_refused_total", Kind::Counter, Count, VERSION,
+        "Requests that were not sent again because the budget for that was used up.";
+    SHED = "switchback_shed_requests_total", Kind::Counter, Count, VERSION,
+        "Requests that were turned away because of a limit of concurrency or for want of memory.";
     FALLBACKS = "switchback_fallbacks_total", Kind::Counter, Count, VERSION,
         "Requests of this version that the stable version answered in its place.";
     SPLIT_WEIGHT = "switchback_split_weight_ratio", Kind::Gauge, Ratio, VERSION,
         "Share of live traffic that the version is given, 0 to 1.";
     VERSION_READY = "switchback_version_ready", Kind::Gauge, Count, VERSION,
         "Whether the version can serve: 1 or 0.";
+    ENDPOINTS = "switchback_upstream_endpoints", Kind::Gauge, Count, &["model", "version", "standing"],
+        "Endpoints of a version that are balanced or asked, by how they stand.";
+    EJECTIONS = "switchback_upstream_ejections_total", Kind::Counter, Count, MIRROR,
+        "Endpoints that were left out for a while for what they answered.";
+    HEALTH_CHECKS = "switchback_upstream_health_checks_total", Kind::Counter, Count, &["model", "version", "result"],
+        "Health checks of endpoints by result: passed or failed.";
+    LOOKUPS_FAILED = "switchback_upstream_lookup_failures_total", Kind::Counter, Count, MIRROR,
+        "Names of endpoints that could not be looked up.";
+    CONCURRENCY_LIMIT = "switchback_concurrency_limit", Kind::Gauge, Count, MIRROR,
+        "Requests that may be under way at one time; without a version, all versions of the model together.";
+    CONCURRENCY = "switchback_concurrency", Kind::Gauge, Count, MIRROR,
+        "Requests under way that a limit counts.";
     MIRROR_ELIGIBLE = "switchback_mirror_eligible_total", Kind::Counter, Count, MIRROR,
         "Requests that could have been copied to this shadow.";
     MIRROR_SAMPLED = "switchback_mirror_sampled_total", Kind::Counter, Count, MIRROR,
@@ -267,7 +283,9 @@ metrics! {
     CONNECTIONS_ACTIVE = "switchback_connections_active", Kind::Gauge, Count, &[],
         "Client connections open now.";
     CONNECTIONS_REFUSED = "switchback_connections_refused_total", Kind::Counter, Count, &[],
-        "Client connections closed at once because of the limit.";
+        "Client connections closed at once: too many, or no descriptor or memory left for them.";
+    CONNECTION_FAULTS = "switchback_connection_faults_total", Kind::Counter, Count, &["reason"],
+        "Client connections that ended other than by agreement, by reason.";
     HANDSHAKE_FAILURES = "switchback_tls_handshake_failures_total", Kind::Counter, Count, &[],
         "TLS handshakes of clients that failed or took too long.";
     PROTOCOL_ERRORS = "switchback_protocol_errors_total", Kind::Counter, Count, &[],
@@ -280,6 +298,12 @@ metrics! {
         "Statistics filed under _overflow because too many versions were ever counted.";
     ADMIN_DENIED = "switchback_admin_denied_total", Kind::Counter, Count, &["reason"],
         "Requests to the admin API that were not let in, by reason.";
+    TLS_RELOADS = "switchback_tls_reloads_total", Kind::Counter, Count, &["result"],
+        "Certificates and keys that changed on disk by result: applied or refused.";
+    WORKER_RESTARTS = "switchback_worker_restarts_total", Kind::Counter, Count, &[],
+        "Data workers that failed and were started again.";
+    MEMORY_USED = "switchback_memory_used_ratio", Kind::Gauge, Ratio, &[],
+        "Share of the memory ceiling that is used; absent without a ceiling.";
     CONFIG_RELOADS = "switchback_config_reloads_total", Kind::Counter, Count, &["result"],
         "Configuration reloads by result: applied or refused.";
     CONFIG_LAST_RELOAD = "switchback_config_last_reload_success", Kind::Gauge, Count, &[],

@@ -23,7 +23,7 @@ use crate::base::Fault;
 pub struct Answer {
     kind: Kind,
     /// What is to know when it is over, and whether it broke off.
-    busy: Option<Busy>,
+    busy: Option<Box<Busy>>,
 }
 
 enum Kind {
@@ -69,7 +69,7 @@ impl Answer {
 
     /// Keeps `busy` until it is over, or dropped.
     pub(super) fn held_by(mut self, busy: Busy) -> Self {
-        self.busy = Some(busy);
+        self.busy = Some(Box::new(busy));
         self
     }
 }

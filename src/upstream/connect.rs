@@ -6,7 +6,6 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::{AlertDescription, CertificateError};
@@ -16,7 +15,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::io::{Io, Socket};
-use super::target::{ALPN_HTTP2, Place, TargetTls};
+use super::target::Place;
+use super::tls::{ALPN_HTTP2, TargetTls};
 use super::{Protocol, Target};
 use crate::base::{Fault, FaultKind};
 
@@ -134,11 +134,7 @@ async fn handshake(
     socket: Socket,
     wanted: Wire,
 ) -> Result<(Io, Wire), Fault> {
-    let config = match wanted {
-        Wire::Http1 => &tls.http1,
-        Wire::Http2 => &tls.http2,
-    };
-    let stream = TlsConnector::from(Arc::clone(config))
+    let stream = TlsConnector::from(tls.config(wanted == Wire::Http2))
         .connect(tls.name.clone(), socket)
         .await
         .map_err(|error| failed(target, reason(&error)))?;

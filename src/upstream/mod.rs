@@ -21,6 +21,7 @@ mod pool;
 mod slot;
 mod spec;
 mod target;
+mod tls;
 
 pub use answer::Answer;
 pub use cluster::{Cluster, ClusterStats, Endpoint, Health, MOST_ENDPOINTS, Standing};

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::Weight;
+use crate::certs::{MinVersion, NameRule};
 
 /// A model server and how to talk to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,12 +141,18 @@ pub enum Protocol {
 }
 
 /// TLS to an upstream.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct UpstreamTls {
     /// PEM file of the authorities to trust; without it the public web's roots are.
     pub ca: Option<PathBuf>,
     /// Name that the certificate must bear and that is sent as SNI; by default the host.
     pub server_name: Option<String>,
+    /// Names that the certificate may bear in place of that one, any of them; empty: that one alone.
+    pub names: Vec<NameRule>,
+    /// PEM files of the certificate that is shown to the server, and of its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Oldest version that is spoken.
+    pub min_version: MinVersion,
 }
 
 impl UpstreamSpec {

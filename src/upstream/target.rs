@@ -6,21 +6,14 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use http::HeaderValue;
 use http::uri::Authority;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 
-use super::{Address, EndpointSpec, Protocol, UpstreamSpec, UpstreamTls};
-
-/// ALPN identifier of HTTP/1.1 (RFC 7301 section 6).
-pub(super) const ALPN_HTTP1: &[u8] = b"http/1.1";
-/// ALPN identifier of HTTP/2 over TLS (RFC 9113 section 3.1).
-pub(super) const ALPN_HTTP2: &[u8] = b"h2";
+use super::tls::TargetTls;
+use super::{Address, EndpointSpec, UpstreamSpec};
+use crate::certs::FileError;
 
 /// An upstream ready to be connected to. Shared by all workers; cheap to share as an `Arc`.
 pub struct Target {
@@ -41,16 +34,6 @@ pub(super) enum Place {
     Unix(PathBuf),
 }
 
-/// TLS to the upstream, one configuration per set of protocols that is offered.
-pub(super) struct TargetTls {
-    /// Name the certificate must bear.
-    pub(super) name: ServerName<'static>,
-    /// Offers HTTP/1.1 alone.
-    pub(super) http1: Arc<ClientConfig>,
-    /// Offers HTTP/2, and HTTP/1.1 behind it unless the protocol is fixed.
-    pub(super) http2: Arc<ClientConfig>,
-}
-
 /// Why an upstream cannot be used as it is configured.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
@@ -68,19 +51,16 @@ pub enum TargetError {
         /// What was found.
         value: String,
     },
-    /// The file of authorities cannot be read or is no PEM.
-    #[error("cannot read certificates from {path}: {reason}", path = path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system or the parser said.
-        reason: String,
-    },
-    /// The file of authorities holds no certificate.
-    #[error("{path} holds no certificate: tls.ca must be a PEM file with at least one \"BEGIN CERTIFICATE\"", path = path.display())]
-    NoCertificate {
-        /// The file.
-        path: PathBuf,
+    /// A file of the TLS settings cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The certificate that is shown to the server and its key do not belong together.
+    #[error("the key {} does not belong to the first certificate of {}", key.display(), certificate.display())]
+    Mismatch {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
     },
     /// The TLS library refuses the settings.
     #[error("TLS cannot be set up: {reason}")]
@@ -159,6 +139,12 @@ impl Target {
     pub(super) fn tls(&self) -> Option<&TargetTls> {
         self.tls.as_ref()
     }
+
+    /// Reads the files of its TLS again, where one has changed since they were last read: what came of
+    /// it. The next connections use them; those that are there stay.
+    pub fn reload_if_changed(&self) -> Option<Result<(), TargetError>> {
+        self.tls.as_ref()?.reload_if_changed(&self.spec)
+    }
 }
 
 /// The address as it stands in faults: `host:port` or `unix:/path`.
@@ -178,56 +164,10 @@ impl fmt::Debug for Target {
     }
 }
 
-impl TargetTls {
-    fn new(tls: &UpstreamTls, spec: &UpstreamSpec, authority: &str) -> Result<Self, TargetError> {
-        let name = match (&tls.server_name, &spec.address) {
-            (Some(name), _) => name.as_str(),
-            (None, Address::Tcp { host, .. }) => host.as_str(),
-            (None, Address::Unix(_)) => authority,
-        };
-        let name = ServerName::try_from(name.to_owned())
-            .map_err(|_| TargetError::ServerName { value: name.to_owned() })?;
-
-        let roots = match &tls.ca {
-            Some(path) => private_roots(path)?,
-            None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
-        };
-        // The provider is named rather than taken from the process, so that no other room's choice
-        // or order of start-up matters.
-        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| TargetError::Tls { reason: error.to_string() })?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-
-        let mut http1 = config.clone();
-        http1.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
-        let mut http2 = config;
-        http2.alpn_protocols = match spec.protocol {
-            Protocol::Auto | Protocol::Http1 => vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()],
-            Protocol::Http2 => vec![ALPN_HTTP2.to_vec()],
-        };
-        Ok(Self { name, http1: Arc::new(http1), http2: Arc::new(http2) })
-    }
-}
-
-fn private_roots(path: &Path) -> Result<RootCertStore, TargetError> {
-    let unreadable = |reason: String| TargetError::Unreadable { path: path.to_owned(), reason };
-    let pem = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| unreadable(error.to_string()))?;
-        roots.add(certificate).map_err(|error| unreadable(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(TargetError::NoCertificate { path: path.to_owned() });
-    }
-    Ok(roots)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::{Protocol, UpstreamTls};
 
     fn spec(authority: &str) -> UpstreamSpec {
         let address = Address::Tcp { host: "models.example".to_owned(), port: 443 };
@@ -251,7 +191,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.pem");
         let mut spec = spec("models.example");
-        spec.tls = Some(UpstreamTls { ca: Some(path.clone()), server_name: None });
+        spec.tls = Some(UpstreamTls { ca: Some(path.clone()), ..UpstreamTls::default() });
         let say = |spec: &UpstreamSpec| Target::new(spec).map(|_| ()).unwrap_err().to_string();
 
         let shown = path.display().to_string();
@@ -261,22 +201,22 @@ mod tests {
         std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
         assert!(say(&spec).contains(&shown), "{}", say(&spec));
 
-        spec.tls = Some(UpstreamTls { ca: None, server_name: Some("not a name".to_owned()) });
+        spec.tls = Some(UpstreamTls { server_name: Some("not a name".to_owned()), ..UpstreamTls::default() });
         assert!(say(&spec).contains("tls.serverName"), "{}", say(&spec));
     }
 
     #[test]
     fn the_protocol_decides_what_is_offered() {
         for (protocol, expected) in
-            [(Protocol::Auto, vec![ALPN_HTTP2, ALPN_HTTP1]), (Protocol::Http2, vec![ALPN_HTTP2])]
+            [(Protocol::Auto, vec![&b"h2"[..], b"http/1.1"]), (Protocol::Http2, vec![&b"h2"[..]])]
         {
             let mut spec = spec("models.example");
             spec.protocol = protocol;
-            spec.tls = Some(UpstreamTls { ca: None, server_name: None });
+            spec.tls = Some(UpstreamTls::default());
             let target = Target::new(&spec).unwrap();
             let tls = target.tls().unwrap();
-            assert_eq!(tls.http2.alpn_protocols, expected);
-            assert_eq!(tls.http1.alpn_protocols, [ALPN_HTTP1]);
+            assert_eq!(tls.config(true).alpn_protocols, expected);
+            assert_eq!(tls.config(false).alpn_protocols, [&b"http/1.1"[..]]);
         }
     }
 }

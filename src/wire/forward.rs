@@ -1,8 +1,8 @@
 //! What a version is told about the client: `x-forwarded-*`, `x-request-id` and `traceparent`.
 //!
 //! A sidecar usually stands behind another proxy, so what that one says is kept and added to,
-//! never replaced. (A listener that strangers reach directly must not be believed; that is the
-//! operator's to arrange, as with every sidecar.)
+//! never replaced. Where strangers reach a listener directly the operator says which peers are to
+//! be believed (`trustedPeers`): what others say of where they come from is taken off.
 //!
 //! Switchback makes no spans, so a valid `traceparent` passes as it is. Values that are the same
 //! for a whole connection are made once, in [`Peer`].
@@ -20,6 +20,10 @@ pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// `x-forwarded-host`: the host that the client asked for.
 pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// `forwarded` (RFC 7239), which is passed on and never written.
+const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+/// `x-real-ip`, as others write it.
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// `x-request-id`: one id along the whole way, the same on a mirrored copy.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// `traceparent` of W3C Trace Context.
@@ -40,6 +44,10 @@ pub struct Peer {
     pub listener: Arc<str>,
     /// Whether it may choose a version by `x-switchback-version`.
     pub allow_pin: bool,
+    /// Whether its forwarding fields are believed; those of others are taken off.
+    pub trusted: bool,
+    /// Bytes per second that its bodies must come at, once they have been waited for; 0: any.
+    pub body_rate: u64,
     /// Header fields that its requests may have. The HTTP/1.1 codec counts for itself; HTTP/2's
     /// knows only bytes.
     pub max_fields: usize,
@@ -58,6 +66,8 @@ impl Peer {
             scheme: if tls { "https" } else { "http" },
             listener,
             allow_pin,
+            trusted: true,
+            body_rate: 0,
             max_fields: usize::MAX,
         }
     }
@@ -67,6 +77,11 @@ impl Peer {
 /// [`super::hygiene::request`] and before the host is rewritten.
 pub fn request(parts: &mut http::request::Parts, peer: &Peer) {
     let headers = &mut parts.headers;
+    if !peer.trusted {
+        for name in [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, FORWARDED, X_REAL_IP] {
+            headers.remove(name);
+        }
+    }
     let seen = Seen::of(headers);
     if let Some(address) = &peer.forwarded_for {
         match seen.forwarded_for {

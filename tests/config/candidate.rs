@@ -58,7 +58,7 @@ fn what_is_no_version_on_its_own_is_refused_line_by_line() {
             "version:1:1: name: is missing: add the key \"name\" here\n\
              version:1:18: upstream.url: \"h:1\" has no scheme: write \"http://h:1\"\n\
              version:1:26: wieght: there is no key \"wieght\": did you mean \"weight\"? Known here: name, weight, \
-             role, upstream, onnx, rewrite",
+             role, upstream, onnx, rewrite, concurrency",
         ),
         ("name: v2", "version:1:1: the version has no backend: write exactly one of upstream and onnx"),
         ("[]", "version:1:1: expected a mapping, found a list: write keys such as \"name:\" below it"),

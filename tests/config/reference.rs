@@ -36,7 +36,13 @@ fn bare(folder: &std::path::Path) -> Value {
     let secret = folder.join("secrets/token");
     let version = |name: &str| json!({"name": name, "upstream": {"url": "http://h:1"}});
     json!({
-        "listeners": [{"name": "main", "address": "127.0.0.1:8080"}],
+        "listeners": [{
+            "name": "main", "address": "127.0.0.1:8080",
+            "tls": {
+                "certificate": folder.join("cert.pem"), "key": folder.join("key.pem"),
+                "clientCa": folder.join("ca.pem"),
+            },
+        }],
         "downstream": {"h2": {}}, "admin": {}, "accessLog": {"path": "/dev/stdout"}, "drain": {},
         "onnxRuntime": {},
         "notifications": [
@@ -46,9 +52,13 @@ fn bare(folder: &std::path::Path) -> Value {
             {"name": "d", "gitHub": {"repository": "a/b", "tokenFile": secret}},
         ],
         "models": [{
-            "name": "m", "fallback": {"enabled": true}, "limits": {}, "timeouts": {},
+            "name": "m", "fallback": {"enabled": true}, "limits": {}, "timeouts": {}, "retry": {},
+            "concurrency": {"adaptive": {}},
             "versions": [
-                version("a"), {"name": "b", "onnx": {"repository": "r", "version": 1}}, version("c"),
+                {"name": "a", "upstream": {
+                    "url": "https://h:1", "tls": {}, "healthCheck": {"oip": {}}, "outlier": {},
+                }},
+                {"name": "b", "onnx": {"repository": "r", "version": 1}}, version("c"),
             ],
             "mirror": [{"to": "b"}],
             "compare": {"outputs": [
@@ -58,33 +68,43 @@ fn bare(folder: &std::path::Path) -> Value {
                 {"output": "text", "compare": {"text": {}}},
             ]},
             "pairs": {},
-            "rollout": {
-                "candidate": "c",
-                "steps": [{"shadow": {"harm": {}}}, {"setWeight": {"weight": "5%"}}, {"bake": {}}],
-                "gates": [{"name": "g", "kind": "event", "url": "http://h"}],
-                "analysis": {
-                    "warmup": {},
-                    "metrics": [
-                        {"errorRate": {"relative": {}}},
-                        {"latency": {}},
-                        {"divergence": {"relative": {}}},
-                        {"prediction": {"output": "p"}},
-                        {"drift": {"profiles": [
-                            {"feature": "f", "input": "x", "edges": [1], "shares": [0.5, 0.5]},
-                        ]}},
-                    ],
-                    "segments": {"by": {"header": "x-region"}},
-                    "circuitBreaker": {},
-                    "thresholds": [{"metric": "p99", "max": "1s"}],
-                },
-            },
+            "rollout": bare_rollout(),
         }, {"name": "f", "repository": {"path": "r"}}],
     })
 }
 
+fn bare_rollout() -> Value {
+    json!({
+        "candidate": "c",
+        "steps": [{"shadow": {"harm": {}}}, {"setWeight": {"weight": "5%"}}, {"bake": {}}],
+        "gates": [{"name": "g", "kind": "event", "url": "http://h"}],
+        "analysis": {
+            "warmup": {},
+            "metrics": [
+                {"errorRate": {"relative": {}}},
+                {"latency": {}},
+                {"divergence": {"relative": {}}},
+                {"prediction": {"output": "p"}},
+                {"drift": {"profiles": [
+                    {"feature": "f", "input": "x", "edges": [1], "shares": [0.5, 0.5]},
+                ]}},
+            ],
+            "segments": {"by": {"header": "x-region"}},
+            "circuitBreaker": {},
+            "thresholds": [{"metric": "p99", "max": "1s"}],
+        },
+    })
+}
+
 /// Where each section with a default stands in it.
-const PLACES: [(&str, &str); 45] = [
+const PLACES: [(&str, &str); 51] = [
     ("Listener", "/listeners/0"),
+    ("ListenerTls", "/listeners/0/tls"),
+    ("Retry", "/models/0/retry"),
+    ("Adaptive", "/models/0/concurrency/adaptive"),
+    ("HealthCheck", "/models/0/versions/0/upstream/healthCheck"),
+    ("Outlier", "/models/0/versions/0/upstream/outlier"),
+    ("UpstreamTls", "/models/0/versions/0/upstream/tls"),
     ("Downstream", "/downstream"),
     ("Http2", "/downstream/h2"),
     ("Admin", "/admin"),

@@ -8,10 +8,11 @@ use switchback::config::{self, Severity};
 use super::parse;
 
 /// Cases by topic: `=== name`, the configuration, `>>>`, the lines.
-const REFUSED: [(&str, &str); 10] = [
+const REFUSED: [(&str, &str); 11] = [
     ("admin", include_str!("refused/admin.txt")),
     ("analysis", include_str!("refused/analysis.txt")),
     ("compare", include_str!("refused/compare.txt")),
+    ("endpoints", include_str!("refused/endpoints.txt")),
     ("notifications", include_str!("refused/notifications.txt")),
     ("process", include_str!("refused/process.txt")),
     ("requests", include_str!("refused/requests.txt")),

@@ -134,6 +134,17 @@ impl Sidecar for Fake {
             ready,
             reason: (!ready).then(|| "connection refused".to_owned()),
             facts: None,
+            upstream: (text == "v1").then(|| UpstreamState {
+                endpoints: vec![
+                    EndpointState { address: "127.0.0.1:1".to_owned(), standing: "available" },
+                    EndpointState { address: "127.0.0.1:2".to_owned(), standing: "ejected" },
+                ],
+                ejections: 1,
+                checks_passed: 7,
+                checks_failed: 2,
+                lookups_failed: 0,
+            }),
+            concurrency: None,
         };
         Live {
             state: State::Ready,
@@ -146,6 +157,7 @@ impl Sidecar for Fake {
                 refused: 1,
                 last_error: Some("line 3: no such key".into()),
             },
+            process: ProcessState { memory_share: Some(0.5), ..ProcessState::default() },
             listeners: vec![ListenerState { name: "main".into(), address: "127.0.0.1:8080".into() }],
             models: vec![ModelState {
                 name: ModelName::new("fraud").unwrap(),
@@ -155,6 +167,7 @@ impl Sidecar for Fake {
                     version("v2", Role::Canary, "10%", true),
                     version("v3", Role::Shadow, "0%", false),
                 ],
+                concurrency: Some(ConcurrencyState { limit: 100, under_way: 3 }),
                 mirrors: vec![MirrorState { to: name("v3"), sample: Weight::FULL }],
             }],
         }

@@ -124,3 +124,19 @@ fn every_bound_of_the_catalogue_is_an_edge_of_the_histograms() {
         }
     }
 }
+
+#[test]
+fn endpoints_and_limits_are_on_the_page() {
+    let page = get(&start(busy()), "/metrics").body;
+    for (series, expected) in [
+        (r#"switchback_upstream_endpoints{model="fraud",version="v1",standing="available"}"#, 1.0),
+        (r#"switchback_upstream_endpoints{model="fraud",version="v1",standing="unhealthy"}"#, 0.0),
+        (r#"switchback_upstream_endpoints{model="fraud",version="v1",standing="ejected"}"#, 1.0),
+        (r#"switchback_upstream_health_checks_total{model="fraud",version="v1",result="failed"}"#, 2.0),
+        (r#"switchback_concurrency_limit{model="fraud",version=""}"#, 100.0),
+        (r#"switchback_concurrency{model="fraud",version=""}"#, 3.0),
+        (r#"switchback_connection_faults_total{reason="flood"}"#, 0.0),
+    ] {
+        assert!((value(&page, series) - expected).abs() < f64::EPSILON, "{series}");
+    }
+}

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use crate::base::BindAddress;
-use crate::net::{DownstreamSpec, ListenerSpec, TlsSpec};
+use crate::net::{ClientsSpec, DownstreamSpec, KeyPair, ListenerSpec, TlsSpec};
 
 use super::super::problem::Report;
 use super::super::raw;
 use super::super::read::{Field, List};
+use super::super::text::PathText;
 use super::admin::Admin;
 use super::{Unique, files, number, set_count, set_size, set_time};
 
@@ -26,7 +27,8 @@ pub(super) fn listeners(
             let message = format!("{} is the listeners' address", admin.spec.address);
             report.wrong(at, message, "write another port, or `listeners`");
         }
-        return vec![ListenerSpec { name: "main".to_owned(), address, tls: None, allow_pin: false }];
+        let name = "main".to_owned();
+        return vec![ListenerSpec { name, address, tls: None, allow_pin: false, trusted_peers: None }];
     };
     let mut names = Unique::default();
     let mut seen: Vec<(BindAddress, u32)> = Vec::new();
@@ -55,6 +57,10 @@ pub(super) fn listeners(
                 address: address.0.clone(),
                 tls: tls.flatten(),
                 allow_pin: listener.allow_pin.get().is_some_and(|f| f.0),
+                trusted_peers: listener
+                    .trusted_peers
+                    .get()
+                    .map(|list| list.items.iter().map(|item| item.value.0).collect()),
             });
         }
     }
@@ -74,9 +80,35 @@ fn overlap(a: &BindAddress, b: &BindAddress) -> bool {
 }
 
 fn tls_spec(tls: &raw::ListenerTls, base: &Path, report: &mut Report) -> Option<TlsSpec> {
-    let certificate = files::existing(&tls.certificate, base, report);
-    let key = files::existing(&tls.key, base, report);
-    Some(TlsSpec { certificate: certificate?, key: key? })
+    let identity = pair((&tls.certificate, &tls.key), base, report);
+    let more = tls.more.get().map(|list| list.items.as_slice()).unwrap_or_default();
+    let more = more.iter().filter_map(|item| pair((&item.value.certificate, &item.value.key), base, report));
+    let more = more.collect();
+    let names = tls.client_names.get().map(|list| list.items.iter().map(|item| item.value.0.clone()));
+    let ca = files::existing(&tls.client_ca, base, report);
+    if tls.client_ca.is_missing() {
+        let names = tls.client_names.given().map(|given| &given.at);
+        let optional = tls.client_optional.given().map(|given| &given.at);
+        for at in names.into_iter().chain(optional) {
+            report.wrong(at, "clients are not asked for certificates", "write `clientCa`, or remove it");
+        }
+    }
+    let clients = ca.map(|ca| ClientsSpec {
+        ca,
+        names: names.map(Iterator::collect).unwrap_or_default(),
+        optional: tls.client_optional.get().is_some_and(|flag| flag.0),
+    });
+    let min_version = tls.min_version.get().map(|version| version.0).unwrap_or_default();
+    Some(TlsSpec { identity: identity?, more, clients, min_version })
+}
+
+fn pair(
+    (certificate, key): (&Field<PathText>, &Field<PathText>),
+    base: &Path,
+    report: &mut Report,
+) -> Option<KeyPair> {
+    let (certificate, key) = (files::existing(certificate, base, report), files::existing(key, base, report));
+    Some(KeyPair { certificate: certificate?, key: key? })
 }
 
 /// What clients may do.
@@ -89,10 +121,18 @@ pub(super) fn downstream(section: Option<&raw::Downstream>) -> DownstreamSpec {
     set_time(&mut spec.first_byte_timeout, &raw.first_byte_timeout);
     set_time(&mut spec.handshake_timeout, &raw.handshake_timeout);
     set_time(&mut spec.header_timeout, &raw.header_timeout);
+    set_count(&mut spec.max_handshakes, &raw.max_handshakes);
+    set_time(&mut spec.send_timeout, &raw.send_timeout);
+    spec.body_rate = raw.body_rate.get().map_or(spec.body_rate, |n| n.0);
     let Some(h2) = raw.h2.get() else { return spec };
     let narrow = |n: u64| u32::try_from(number(n)).unwrap_or(u32::MAX);
     spec.h2_max_streams = h2.max_streams.get().map_or(spec.h2_max_streams, |n| narrow(n.0));
     spec.h2_stream_window = h2.stream_window.get().map_or(spec.h2_stream_window, |n| narrow(n.0));
+    set_time(&mut spec.h2_idle_timeout, &h2.idle_timeout);
+    set_count(&mut spec.h2_pending_resets, &h2.pending_resets);
+    set_count(&mut spec.h2_local_resets, &h2.local_resets);
+    spec.h2_resets = h2.resets.get().map_or(spec.h2_resets, |n| narrow(n.0));
+    spec.h2_control_frames = h2.control_frames.get().map_or(spec.h2_control_frames, |n| narrow(n.0));
     spec.h2_connection_window = h2.connection_window.get().map_or(spec.h2_connection_window, |n| narrow(n.0));
     spec
 }

@@ -10,6 +10,7 @@ mod compare;
 mod files;
 mod gates;
 mod headers;
+mod limits;
 mod listeners;
 mod load;
 mod matches;
@@ -70,6 +71,7 @@ pub(super) fn build(root: &raw::Root, base: &Path, hash: String, report: &mut Re
         admin: admin.spec,
         access_log: root.access_log.get().and_then(|log| access_log(log, base, report)),
         drain: drain(root.drain.get()),
+        memory: root.overload.get().and_then(|overload| overload.memory.get()).map(|size| size.0),
         onnx_library,
         model_control: onnx_runtime.and_then(|o| o.model_control.get()).map_or(ModelControl::Poll, |c| c.0),
         poll_interval: onnx_runtime

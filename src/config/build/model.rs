@@ -13,7 +13,8 @@ use super::super::raw;
 use super::super::read::List;
 use super::super::scalar::{GI, MI};
 use super::{
-    Unique, compare, matches, mirrors, number, repository, rollout, set_time, sticky, version, weights,
+    Unique, compare, limits, matches, mirrors, number, repository, rollout, set_time, sticky, version,
+    weights,
 };
 
 /// All models, and how they move from version to version.
@@ -94,7 +95,8 @@ fn model(
         set_time(&mut response_timeout, &timeouts.response);
         set_time(&mut idle_timeout, &timeouts.idle);
     }
-    let limits = raw.limits.get();
+    let total_timeout = raw.timeouts.get().and_then(|timeouts| timeouts.total.get()).map(|time| time.0);
+    let sizes = raw.limits.get();
     let fallback = raw.fallback.get();
     let from_folder = repository::repository(raw, name.as_ref(), base, report);
     if raw.versions.is_missing() && raw.repository.is_missing() && !report.has_unknown_key(&raw.at) {
@@ -127,10 +129,13 @@ fn model(
         fallback_body_bytes: fallback
             .and_then(|f| f.max_body_bytes.get())
             .map_or(number(MI), |n| number(n.0)),
-        max_request_bytes: limits.and_then(|l| l.request_bytes.get()).map_or(4 * GI, |n| n.0),
-        max_peek_bytes: limits.and_then(|l| l.peek_bytes.get()).map_or(number(MI), |n| number(n.0)),
+        retry: limits::retry(&raw.retry),
+        limit: limits::concurrency(&raw.concurrency, report),
+        max_request_bytes: sizes.and_then(|l| l.request_bytes.get()).map_or(4 * GI, |n| n.0),
+        max_peek_bytes: sizes.and_then(|l| l.peek_bytes.get()).map_or(number(MI), |n| number(n.0)),
         response_timeout,
         idle_timeout,
+        total_timeout,
         expose_version: raw.expose_version.get().is_none_or(|f| f.0),
         compare,
         pairs: compare::pairs(&raw.pairs),

@@ -13,7 +13,7 @@ use crate::wire::rewrite::{PathPrefix, RewriteSpec};
 use super::super::problem::Report;
 use super::super::raw;
 use super::weights::{Shares, Versions};
-use super::{Unique, files, headers, repository, set_count, set_size, set_time, upstream};
+use super::{Unique, files, headers, limits, repository, set_count, set_size, set_time, upstream};
 
 /// All versions of one model.
 pub(super) fn versions(
@@ -39,7 +39,8 @@ pub(super) fn versions(
         let backend = backend(model.name.get().map(|n| &n.0), raw, base, report);
         let rewrite = raw.rewrite.get().and_then(|r| rewrite(r, report)).unwrap_or_default();
         if let (Some(name), Some(backend)) = (raw.name.get(), backend) {
-            specs.push(VersionSpec { name: name.0.clone(), weight, role, backend, rewrite });
+            let limit = limits::concurrency(&raw.concurrency, report);
+            specs.push(VersionSpec { name: name.0.clone(), weight, role, backend, rewrite, limit });
         }
     }
     specs
@@ -65,7 +66,8 @@ pub(super) fn lone(
     let backend = backend(Some(model), raw, base, report);
     let rewrite = raw.rewrite.get().and_then(|r| rewrite(r, report)).unwrap_or_default();
     let name = raw.name.get()?.0.clone();
-    Some(VersionSpec { name, weight: Weight::ZERO, role: Role::Standby, backend: backend?, rewrite })
+    let limit = limits::concurrency(&raw.concurrency, report);
+    Some(VersionSpec { name, weight: Weight::ZERO, role: Role::Standby, backend: backend?, rewrite, limit })
 }
 
 fn role(raw: &raw::Version, stable: bool, weight: Weight, mirrored: bool, report: &mut Report) -> Role {
@@ -107,7 +109,7 @@ fn backend(
     }
     let upstream = raw.upstream.get().and_then(|u| upstream::upstream(u, base, report));
     let onnx = raw.onnx.get().and_then(|o| engine(model, o, base, report));
-    upstream.map(BackendSpec::Upstream).or(onnx.map(BackendSpec::Onnx))
+    upstream.map(Box::new).map(BackendSpec::Upstream).or(onnx.map(BackendSpec::Onnx))
 }
 
 fn engine(

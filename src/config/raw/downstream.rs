@@ -1,9 +1,11 @@
 //! Where clients connect and what they may do.
 
-use super::super::read::section;
+use super::super::choice::Choice;
+use super::super::read::{List, section};
 use super::super::scalar::{Count, Flag, GI, KI, MI, Size};
-use super::super::text::{AddressText, ListenerNameText, PathText};
+use super::super::text::{AddressText, CertificateNameText, ListenerNameText, NetworkText, PathText};
 use super::{Limit, Timeout};
+use crate::certs::MinVersion;
 
 section! {
     /// An address that clients connect to.
@@ -20,6 +22,9 @@ section! {
             /// Whether clients may choose the version with the header `x-switchback-version`.
             #[schemars(extend("default" = false))]
             allow_pin: Flag,
+            /// Peers whose `x-forwarded-*` and `x-switchback-version` are believed: networks such as
+            /// `10.0.0.0/8`, and `unix` for a Unix socket. Default: all, as behind another proxy.
+            trusted_peers: List<NetworkText, 0, 256>,
         }
     }
 }
@@ -27,6 +32,35 @@ section! {
 section! {
     /// Certificate and key of a listener.
     ListenerTls {
+        required {
+            /// PEM file: the certificate chain, the server's own certificate first. Relative to the
+            /// folder of this file.
+            certificate: PathText,
+            /// PEM file: the private key. Relative to the folder of this file.
+            key: PathText,
+        }
+        optional {
+            /// Further certificates, each for the names in it: the client says by SNI which it wants.
+            more: List<KeyPair, 1, 64>,
+            /// PEM file of the authorities whose clients are let in. Relative to the folder of this file.
+            /// Default: clients need no certificate.
+            client_ca: PathText,
+            /// Names of the clients that are let in: DNS names, `*.` for one label, or URIs such as
+            /// `spiffe://cluster/caller`, `*` at their end for any rest. Default: all of `clientCa`.
+            client_names: List<CertificateNameText, 1, 256>,
+            /// Whether clients without a certificate are let in as well.
+            #[schemars(extend("default" = false))]
+            client_optional: Flag,
+            /// Oldest version of TLS.
+            #[schemars(extend("default" = "tls1.2"))]
+            min_version: Choice<MinVersion>,
+        }
+    }
+}
+
+section! {
+    /// A certificate with its key.
+    KeyPair {
         required {
             /// PEM file: the certificate chain, the server's own certificate first. Relative to the
             /// folder of this file.
@@ -62,6 +96,16 @@ section! {
             /// HTTP/1.1 connection.
             #[schemars(extend("default" = "60s"))]
             header_timeout: Timeout,
+            /// TLS handshakes under way per worker and listener; further ones are broken off.
+            #[schemars(extend("default" = 256))]
+            max_handshakes: Limit,
+            /// For a client to take any of what it is sent.
+            #[schemars(extend("default" = "60s"))]
+            send_timeout: Timeout,
+            /// Bytes per second of a request body, once it has been waited for during a minute in all;
+            /// slower ones are answered 408. 0: any. gRPC streams are left alone.
+            #[schemars(extend("default" = 64))]
+            body_rate: Size<0, { 16 * MI }>,
             /// HTTP/2 limits.
             h2: Http2,
         }
@@ -82,6 +126,21 @@ section! {
             /// Flow-control window of one connection, in bytes.
             #[schemars(extend("default" = "4Mi"))]
             connection_window: Size<{ 64 * KI }, { 2 * GI - 1 }>,
+            /// How long a connection without a stream is kept.
+            #[schemars(extend("default" = "1h"))]
+            idle_timeout: Timeout,
+            /// Streams that a client may reset before they were looked at, at one time.
+            #[schemars(extend("default" = 20))]
+            pending_resets: Count<1, 65_536>,
+            /// Streams that may be reset for a client's mistakes.
+            #[schemars(extend("default" = 1024))]
+            local_resets: Count<1, 1_000_000>,
+            /// Streams that a client may reset within ten seconds, over half of those that it opens.
+            #[schemars(extend("default" = 1000))]
+            resets: Count<1, 1_000_000>,
+            /// PING, SETTINGS, PRIORITY and empty frames that a client may send within ten seconds.
+            #[schemars(extend("default" = 1000))]
+            control_frames: Count<10, 1_000_000>,
         }
     }
 }

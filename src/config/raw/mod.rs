@@ -27,11 +27,13 @@ pub(super) use load::{
     LoadTest,
 };
 pub(super) use mirror::Mirror;
-pub(super) use model::{Match, Model, Sticky};
+pub(super) use model::{Concurrency, Match, Model, Retry, Sticky};
 pub(super) use notification::{Alertmanager, GitHub, Notification, Opsgenie, PagerDuty, Slack, Webhook};
-pub(super) use process::{AccessLog, Drain, OnnxRuntime, Store};
+pub(super) use process::{AccessLog, Drain, OnnxRuntime, Overload, Store};
 pub(super) use rollout::{Bake, Gate, Harm, Pause, Rollout, SetWeight, Shadow, Step};
-pub(super) use version::{Onnx, Repository, Rewrite, Upstream, UpstreamTls, Version, VersionPolicy};
+pub(super) use version::{
+    HealthCheck, Onnx, Outlier, Repository, Rewrite, Upstream, UpstreamTls, Version, VersionPolicy,
+};
 
 use super::read::{List, section};
 use super::scalar::{Count, Time};
@@ -69,6 +71,8 @@ section! {
             access_log: AccessLog,
             /// What happens between SIGTERM and exit.
             drain: Drain,
+            /// What happens when the process runs out of something.
+            overload: Overload,
             /// ONNX Runtime, for versions that are served in process.
             onnx_runtime: OnnxRuntime,
             /// Where the state and history of rollouts last. Default: in memory, gone with the

@@ -1,13 +1,16 @@
 //! A model: which requests are its, and how they are kept.
 
+use super::super::choice::Choice;
+use super::super::measure::Number;
 use super::super::places::Placed;
 use super::super::read::{List, section};
-use super::super::scalar::{Flag, GI, Size};
+use super::super::scalar::{Count, Flag, GI, Share, Size, Time};
 use super::super::text::{
     CookieText, ForeignText, HeaderNameText, HeaderValueText, HostPatternText, ModelNameText, PointerText,
     PrefixText, VersionNameText,
 };
-use super::{Compare, Mirror, Pairs, Repository, Rollout, Timeout, Version};
+use super::{Compare, Limit, Mirror, Pairs, Repository, Rollout, SECOND, Timeout, Version};
+use crate::routing::spec::RetryOn;
 
 section! {
     /// A model: what clients call. It has versions, written down or found in a folder.
@@ -33,6 +36,10 @@ section! {
             sticky: Sticky,
             /// Lets stable answer when a canary fails before its answer begins. Default: off.
             fallback: Fallback,
+            /// Sends requests that failed again, to the same version. Default: only those that never left.
+            retry: Retry,
+            /// Requests under way at one time, all versions together. Default: no limit.
+            concurrency: Concurrency,
             /// Limits of requests.
             limits: Limits,
             /// Timeouts of requests.
@@ -151,6 +158,81 @@ section! {
             /// Longest standstill of a request or response body.
             #[schemars(extend("default" = "300s"))]
             idle: Timeout,
+            /// From the head of a request to the last byte of its answer. Default: no limit.
+            total: Timeout,
+        }
+    }
+}
+
+section! {
+    /// Sends requests that failed again, to the same version and where there is one to another endpoint.
+    /// Only before the first byte of an answer, and only what may be repeated: methods that say so,
+    /// inference requests, and what never left; the whole body must have been kept.
+    Retry {
+        required {}
+        optional {
+            /// How often a request is sent again.
+            #[schemars(extend("default" = 1))]
+            attempts: Count<1, 10>,
+            /// What for. `reset`: no whole answer. `timeout`: none within `perTry`. `unavailable`: 503,
+            /// gRPC `UNAVAILABLE`. `gateway`: 502 to 504. `serverError`: all of 5xx.
+            #[schemars(extend("default" = ["reset", "unavailable"]))]
+            when: List<Choice<RetryOn>, 1, 8>,
+            /// From the end of the request to the head of the answer, for each attempt.
+            /// Default: `timeouts.response`.
+            per_try: Timeout,
+            /// Longest body that is kept for it, in bytes; longer requests are sent once.
+            #[schemars(extend("default" = "1Mi"))]
+            max_body_bytes: Size<0, GI>,
+            /// Of the requests, so many may be sent again.
+            #[schemars(extend("default" = "20%"))]
+            budget: Share<true>,
+            /// And so many a second in any case, per worker.
+            #[schemars(extend("default" = 10))]
+            min_per_second: Count<0, 100_000>,
+            /// Before the first repetition at most this long, doubled each time, at random.
+            #[schemars(extend("default" = "25ms"))]
+            backoff: Time<0, { 10 * SECOND }>,
+            /// Whether other requests may be repeated as well, such as a POST of something unknown.
+            #[schemars(extend("default" = false))]
+            non_idempotent: Flag,
+        }
+    }
+}
+
+section! {
+    /// How many requests may be under way at one time, in the whole process. Beyond it they are
+    /// answered 503 with `Retry-After` (gRPC: RESOURCE_EXHAUSTED). Copies for shadows stop at 80%, of a
+    /// model's limit canaries at 90%. `max`, `adaptive`, or both.
+    #[schemars(extend("minProperties" = 1))]
+    Concurrency {
+        required {}
+        optional {
+            /// So many.
+            max: Limit,
+            /// As many as latency allows.
+            adaptive: Adaptive,
+        }
+    }
+}
+
+section! {
+    /// A limit that follows latency: it falls when answers take longer than they used to.
+    Adaptive {
+        required {}
+        optional {
+            /// Never below.
+            #[schemars(extend("default" = 4))]
+            min: Limit,
+            /// Never above, and where `concurrency.max` is lower not above that.
+            #[schemars(extend("default" = 1000))]
+            max: Limit,
+            /// Where it begins.
+            #[schemars(extend("default" = 20))]
+            initial: Limit,
+            /// Latency, as a multiple of the usual one, that is no reason to fall.
+            #[schemars(extend("default" = 1.5))]
+            tolerance: Number,
         }
     }
 }

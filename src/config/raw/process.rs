@@ -2,7 +2,7 @@
 
 use super::super::choice::Choice;
 use super::super::read::section;
-use super::super::scalar::{Share, Time};
+use super::super::scalar::{MI, Share, Size, Time};
 use super::super::spec::ModelControl;
 use super::super::text::PathText;
 use super::{DAY, HOUR};
@@ -33,6 +33,19 @@ section! {
             /// Then requests under way get this long to finish.
             #[schemars(extend("default" = "30s"))]
             timeout: Time<0, DAY>,
+        }
+    }
+}
+
+section! {
+    /// What happens when the process runs out of something.
+    Overload {
+        required {}
+        optional {
+            /// Resident memory of the process. Above 80% of it nothing is copied to shadows, above 90%
+            /// canaries get no requests, above 95% requests and connections are refused. Default: the
+            /// limit of the process' cgroup, else none.
+            memory: Size<{ 16 * MI }, { 1 << 50 }>,
         }
     }
 }

@@ -4,11 +4,12 @@ use super::super::choice::Choice;
 use super::super::read::{List, Pairs, section};
 use super::super::scalar::{Count, Flag, GI, Share, Size, Time};
 use super::super::text::{
-    AuthorityText, DigestText, FolderText, ForeignText, HeaderNameText, HeaderValueText, PathText,
-    PrefixText, ServerNameText, UrlText, VersionNameText,
+    AuthorityText, CertificateNameText, DigestText, FolderText, ForeignText, HeaderNameText, HeaderValueText,
+    PathText, PrefixText, QuestionText, ServerNameText, UrlText, VersionNameText,
 };
-use super::{Limit, MONTH, Timeout};
+use super::{Concurrency, HOUR, Limit, MONTH, Timeout};
 use crate::base::Role;
+use crate::certs::MinVersion;
 use crate::onnx::{Optimization, Provider};
 use crate::upstream::Protocol;
 
@@ -33,18 +34,40 @@ section! {
             onnx: Onnx,
             /// What this version is sent under other names; the answer is put back.
             rewrite: Rewrite,
+            /// Requests under way at one time. Default: no limit.
+            concurrency: Concurrency,
         }
     }
 }
 
 section! {
-    /// A model server.
+    /// A model server, at one place (`url`) or at several that serve the same (`endpoints`).
+    #[schemars(extend("oneOf" = [{ "required": ["url"] }, { "required": ["endpoints"] }]))]
     Upstream {
-        required {
+        required {}
+        optional {
             /// `http://HOST[:PORT]`, `https://HOST[:PORT]` or `unix:/path`, without a path in it.
             url: UrlText,
-        }
-        optional {
+            /// The same, several of them: two are drawn for a request, and the less loaded is asked.
+            endpoints: List<UrlText, 1, 256>,
+            /// Names are looked up this often, and every address of a name is an endpoint. Default: a
+            /// name is one endpoint, looked up at each connect.
+            resolve_every: Time<100, HOUR>,
+            /// Questions asked of each endpoint; one that fails them gets no requests. Default: none.
+            health_check: HealthCheck,
+            /// Endpoints that fail too often in a row are left out for a while.
+            outlier: Outlier,
+            /// Other endpoints that a request is offered to when it never left for the first one.
+            #[schemars(extend("default" = 2))]
+            moves: Count<0, 16>,
+            /// Requests under way per endpoint and worker. Default: no limit.
+            max_requests: Limit,
+            /// How long an endpoint that is new, or back, gets fewer requests than the others.
+            #[schemars(extend("default" = "0s"))]
+            slow_start: Time<0, HOUR>,
+            /// Share of endpoints that must be usable; with fewer, all are used.
+            #[schemars(extend("default" = "50%"))]
+            panic_below: Share<false>,
             /// HTTP version. `auto`: what the client spoke.
             #[schemars(extend("default" = "auto"))]
             protocol: Choice<Protocol>,
@@ -53,10 +76,10 @@ section! {
             /// For connecting, TLS handshake included.
             #[schemars(extend("default" = "5s"))]
             connect_timeout: Timeout,
-            /// Connections per worker.
+            /// Connections per worker and endpoint.
             #[schemars(extend("default" = 1024))]
             max_connections: Limit,
-            /// Idle HTTP/1.1 connections that are kept, per worker.
+            /// Idle HTTP/1.1 connections that are kept, per worker and endpoint.
             #[schemars(extend("default" = 256))]
             max_idle: Count<0, 1_000_000>,
             /// How long an idle connection is kept.
@@ -65,6 +88,94 @@ section! {
             /// HTTP/2 streams per connection before another one is opened.
             #[schemars(extend("default" = 100))]
             h2_streams_per_connection: Count<1, 65_536>,
+        }
+    }
+}
+
+section! {
+    /// Questions that endpoints are asked. Exactly one of `http`, `oip` and `grpc`.
+    #[schemars(extend("oneOf" = [
+        { "required": ["http"] }, { "required": ["oip"] }, { "required": ["grpc"] },
+    ]))]
+    HealthCheck {
+        required {}
+        optional {
+            /// `GET` of a path; 2xx is well.
+            http: HttpCheck,
+            /// Readiness of the Open Inference Protocol, over HTTP.
+            oip: OipCheck,
+            /// `grpc.health.v1.Health/Check`; `SERVING` is well.
+            grpc: GrpcCheck,
+            /// Between two questions; a tenth more or less, so that they spread.
+            #[schemars(extend("default" = "5s"))]
+            interval: Time<10, HOUR>,
+            /// For the whole answer.
+            #[schemars(extend("default" = "1s"))]
+            timeout: Timeout,
+            /// Failures in a row after which an endpoint gets no requests.
+            #[schemars(extend("default" = 3))]
+            unhealthy_after: Count<1, 1_000>,
+            /// Successes in a row after which it gets some again.
+            #[schemars(extend("default" = 2))]
+            healthy_after: Count<1, 1_000>,
+        }
+    }
+}
+
+section! {
+    /// `GET` of a path.
+    HttpCheck {
+        required {
+            /// Path, perhaps with a query.
+            path: QuestionText,
+        }
+        optional {}
+    }
+}
+
+section! {
+    /// Readiness of the Open Inference Protocol.
+    OipCheck {
+        required {}
+        optional {
+            /// The model's name at the server. Default: the server as a whole is asked.
+            model: FolderText,
+        }
+    }
+}
+
+section! {
+    /// `grpc.health.v1.Health/Check`.
+    GrpcCheck {
+        required {}
+        optional {
+            /// The service. Default: the server as a whole is asked.
+            service: ForeignText,
+        }
+    }
+}
+
+section! {
+    /// When an endpoint is left out for what it answers: no answer, a broken one, 5xx, or a gRPC status
+    /// that says as much.
+    Outlier {
+        required {}
+        optional {
+            /// Whether any is.
+            #[schemars(extend("default" = true))]
+            enabled: Flag,
+            /// Failures in a row.
+            #[schemars(extend("default" = 5))]
+            consecutive_failures: Count<1, 10_000>,
+            /// How long the first time; each further time that much longer.
+            #[schemars(extend("default" = "30s"))]
+            base_ejection: Timeout,
+            /// Longest time.
+            #[schemars(extend("default" = "300s"))]
+            max_ejection: Timeout,
+            /// Most endpoints that are left out at one time. One always may be, but never the only one.
+            #[schemars(extend("default" = "10%"))]
+            max_ejected: Share<false>,
         }
     }
 }
@@ -79,6 +190,17 @@ section! {
             ca: PathText,
             /// Name that the certificate must bear, sent as SNI. Default: the host of the URL.
             server_name: ServerNameText,
+            /// Names that the certificate may bear instead: DNS names, `*.` for one label, or URIs such as
+            /// `spiffe://cluster/model`, `*` at their end for any rest. Default: the server name.
+            names: List<CertificateNameText, 1, 64>,
+            /// PEM file: the certificate chain that is shown to the server. Relative to the folder of this
+            /// file. With `key`. Default: none is shown.
+            certificate: PathText,
+            /// PEM file: its private key.
+            key: PathText,
+            /// Oldest version of TLS.
+            #[schemars(extend("default" = "tls1.2"))]
+            min_version: Choice<MinVersion>,
         }
     }
 }

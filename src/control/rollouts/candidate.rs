@@ -74,6 +74,10 @@ fn server(upstream: &UpstreamSpec, rewrite: &RewriteSpec) -> String {
         Address::Tcp { host, port } => format!("tcp:{host}:{port}"),
         Address::Unix(path) => format!("unix:{}", path.display()),
     }];
+    parts.extend(upstream.others.iter().map(|other| match &other.address {
+        Address::Tcp { host, port } => format!("also tcp:{host}:{port}"),
+        Address::Unix(path) => format!("also unix:{}", path.display()),
+    }));
     let texts = [
         ("model", rewrite.model.as_deref()),
         ("version", rewrite.model_version.as_deref()),
@@ -102,12 +106,12 @@ mod tests {
 
     fn version(name: &str, backend: BackendSpec, rewrite: RewriteSpec) -> VersionSpec {
         let name = VersionName::new(name).unwrap();
-        VersionSpec { name, weight: Weight::ZERO, role: Role::Standby, backend, rewrite }
+        VersionSpec { name, weight: Weight::ZERO, role: Role::Standby, backend, rewrite, limit: None }
     }
 
     fn server_at(port: u16) -> BackendSpec {
         let address = Address::Tcp { host: "127.0.0.1".to_owned(), port };
-        BackendSpec::Upstream(UpstreamSpec::new(address, format!("127.0.0.1:{port}")))
+        BackendSpec::Upstream(Box::new(UpstreamSpec::new(address, format!("127.0.0.1:{port}"))))
     }
 
     #[test]

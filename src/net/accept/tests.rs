@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::base::{BindAddress, Fault, FaultKind};
-use crate::net::{DrainSignal, IncomingBody, ListenerSpec, TlsSpec, bind, drain_pair};
+use crate::net::{DrainSignal, IncomingBody, KeyPair, ListenerSpec, TlsSpec, bind, drain_pair};
 use crate::wire::upgrade::Upgrade;
 
 /// Longer than any test may take; only a failing test waits for it.
@@ -154,8 +154,13 @@ struct Running {
 
 impl Running {
     fn start(address: &str, tls: Option<TlsSpec>, spec: DownstreamSpec) -> Self {
-        let listener =
-            ListenerSpec { name: "main".into(), address: address.parse().unwrap(), tls, allow_pin: true };
+        let listener = ListenerSpec {
+            name: "main".into(),
+            address: address.parse().unwrap(),
+            tls,
+            allow_pin: true,
+            trusted_peers: None,
+        };
         let listener = bind(&listener, 1).unwrap().pop().unwrap();
         let address = listener.local_address().clone();
         let (signal, drain) = drain_pair();
@@ -278,9 +283,10 @@ impl Pki {
         let pair = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let spec =
-            TlsSpec { certificate: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
+            KeyPair { certificate: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
         std::fs::write(&spec.certificate, pair.cert.pem()).unwrap();
         std::fs::write(&spec.key, pair.signing_key.serialize_pem()).unwrap();
+        let spec = TlsSpec::new(spec);
         let mut roots = rustls::RootCertStore::empty();
         roots.add(pair.cert.der().clone()).unwrap();
         let mut client =

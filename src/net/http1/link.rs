@@ -33,6 +33,10 @@ pub(super) struct Link {
     inner: RefCell<Inner>,
     /// Somebody holds the body of the request.
     held: Cell<bool>,
+    /// The client takes no more of an answer for now.
+    stuck: Cell<bool>,
+    /// How often it has taken something.
+    written: Cell<u64>,
     pub(super) shared: Rc<Shared>,
 }
 
@@ -78,7 +82,13 @@ impl Link {
     pub(super) fn new(io: Transport, rest: Bytes, shared: Rc<Shared>) -> Rc<Self> {
         let content = Content::new(Length::Known(0));
         let inner = Inner { io: Some(io), rest, content, interim: b"", unflushed: false, state: State::Open };
-        Rc::new(Self { inner: RefCell::new(inner), held: Cell::new(false), shared })
+        Rc::new(Self {
+            inner: RefCell::new(inner),
+            held: Cell::new(false),
+            stuck: Cell::new(false),
+            written: Cell::new(0),
+            shared,
+        })
     }
 
     /// Begins a request: the body that its handler is given.
@@ -135,10 +145,28 @@ impl Link {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         let mut inner = self.inner.borrow_mut();
-        match &mut inner.io {
-            Some(io) => outgoing.poll_write_out(io, cx),
-            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        let Some(io) = &mut inner.io else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+        let before = outgoing.left();
+        let written = outgoing.poll_write_out(io, cx);
+        let was_stuck = self.stuck.replace(written.is_pending());
+        let took = match written.is_pending() {
+            true => outgoing.left() != before,
+            false => was_stuck,
+        };
+        if took {
+            self.written.set(self.written.get().wrapping_add(1));
         }
+        written
+    }
+
+    /// Whether the client takes no more of an answer for now.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.stuck.get()
+    }
+
+    /// A number that moves when a client that took no more has taken something.
+    pub(super) fn written(&self) -> u64 {
+        self.written.get()
     }
 
     /// What must stand before an answer because a part of it has left already. Nothing else is

@@ -12,8 +12,7 @@
 //! of its client is read than one buffer. What two readers could understand differently is refused
 //! here where it frames the message; the meaning of fields is `wire::hygiene`'s.
 //!
-//! Absent on purpose: interim answers other than `100` and `101`, and a time limit for clients that
-//! do not read their answer.
+//! Absent on purpose: interim answers other than `100` and `101`.
 
 mod close;
 mod date;
@@ -27,6 +26,23 @@ mod shared;
 
 pub use decode::read_head;
 pub(super) use serve::{Http1, ServeHttp1};
+
+use bytes::Bytes;
+use http::Request;
+
+use super::DownstreamSpec;
+use crate::base::Fault;
+
+/// Takes the head of an HTTP/1.1 request off `input`, as a connection with the limits of `spec` reads
+/// it; `None` where it is not complete. For whoever tests the reader from outside.
+///
+/// # Errors
+/// What the client would be told.
+pub fn read_head(input: &mut Bytes, spec: &DownstreamSpec) -> Result<Option<Request<()>>, Fault> {
+    let mut request = Request::new(());
+    let head = decode::head(input, spec.header_bytes, spec.header_count, &mut request)?;
+    Ok(head.map(|_| request))
+}
 
 #[cfg(test)]
 mod tests;

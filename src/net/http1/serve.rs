@@ -36,6 +36,8 @@ pub(in crate::net) struct Http1<C, F, B> {
     period: Duration,
     /// So many looks later a head is late.
     patience: u32,
+    /// So many looks later a client that takes nothing is given up.
+    send_patience: u32,
 }
 
 impl<C, F, B> Http1<C, F, B>
@@ -51,10 +53,14 @@ where
     {
         // A look may come right after the wait has begun, so the first does not count. A timeout is
         // late by up to a period, a quarter of itself, and costs a request nothing.
-        let period = (spec.header_timeout / 4).max(Duration::from_millis(1));
-        let looks = spec.header_timeout.as_nanos().div_ceil(period.as_nanos().max(1));
-        let patience = u32::try_from(looks).unwrap_or(u32::MAX).saturating_add(1);
-        Self { call, places: Places::new(), shared: Rc::new(Shared::new(spec)), period, patience }
+        let period = (spec.header_timeout.min(spec.send_timeout) / 4).max(Duration::from_millis(1));
+        let looks = |timeout: Duration| {
+            let looks = timeout.as_nanos().div_ceil(period.as_nanos().max(1));
+            u32::try_from(looks).unwrap_or(u32::MAX).saturating_add(1)
+        };
+        let (patience, send_patience) = (looks(spec.header_timeout), looks(spec.send_timeout));
+        let shared = Rc::new(Shared::new(spec));
+        Self { call, places: Places::new(), shared, period, patience, send_patience }
     }
 }
 
@@ -98,7 +104,7 @@ where
                 Err(NoHead::Refused(fault)) => return Err(Box::pin(refuse(link, &fault)).await),
                 Err(NoHead::Ended(fault)) => return Err(fault),
             };
-            let (end, offer) = self.answer(head, request, link, &handler, latch).await?;
+            let (end, offer) = self.answer(head, request, link, &handler, latch, alarm.as_mut()).await?;
             match (end, link.left()) {
                 (End::Switched, _) => {
                     if let (Some(offer), Some((io, ahead))) = (offer, link.take()) {
@@ -196,6 +202,7 @@ where
         link: &Rc<Link>,
         handler: &H,
         latch: &Latch,
+        mut alarm: Pin<&mut Alarm>,
     ) -> Result<(End, Option<Offer>), ConnectionFault>
     where
         C: Fn(&H, Request<IncomingBody>) -> F,
@@ -208,7 +215,19 @@ where
             head.ask,
             offer.is_some(),
         ));
-        let end = poll_fn(|cx| place.as_mut().poll(link, latch.fired(), cx)).await;
+        let mut stall = Stall::default();
+        let end = poll_fn(|cx| {
+            let polled = place.as_mut().poll(link, latch.fired(), cx);
+            // Only a client that takes nothing costs a look at the time.
+            if polled.is_pending() && link.is_stuck() {
+                let passed = alarm.as_mut().poll_passed(cx);
+                if stall.looks(link.written(), passed) > self.send_patience {
+                    return Poll::Ready(Err(ConnectionFault::SendTimeout));
+                }
+            }
+            polled
+        })
+        .await;
         place.as_mut().set(Exchange::Empty);
         self.places.give(place);
         end.map(|end| (end, offer))
@@ -225,6 +244,24 @@ where
             if looks > self.patience { Poll::Ready(false) } else { Poll::Pending }
         })
         .await
+    }
+}
+
+/// How long a client has taken nothing.
+#[derive(Default)]
+struct Stall {
+    written: u64,
+    looks: u32,
+}
+
+impl Stall {
+    /// Periods that have passed since the client last took something.
+    fn looks(&mut self, written: u64, passed: u32) -> u32 {
+        if written != self.written {
+            (self.written, self.looks) = (written, 0);
+        }
+        self.looks = self.looks.saturating_add(passed);
+        self.looks
     }
 }
 

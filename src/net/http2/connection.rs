@@ -1,15 +1,20 @@
 //! One connection: reads what has come, lets the streams that can go on do so, sends what they said.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::exchange::{Exchange, begin};
+use super::flood::Counted;
 use super::streams::Streams;
 use super::wake::Turn;
 use crate::net::drain::Latch;
@@ -18,10 +23,8 @@ use crate::wire::gather::Gather;
 
 /// Answer bytes buffered for one stream that its client does not read.
 const SEND_BUFFER: usize = 256 * 1024;
-/// Streams a client may reset before they were taken up, and those we may reset for its mistakes,
-/// until the connection is closed (CVE-2023-44487, RUSTSEC-2024-0003). h2's own defaults.
-const PENDING_RESETS: usize = 20;
-const LOCAL_RESETS: usize = 1024;
+/// A connection that is told to end because it is idle gets this long to do so.
+const IDLE_GRACE: Duration = Duration::from_secs(5);
 /// Streams taken up before those that can go on do so.
 const ACCEPTED_AT_ONCE: usize = 128;
 /// How often in one turn of the task reading, streams and writing may set each other going. Then
@@ -31,11 +34,12 @@ const ROUNDS: usize = 8;
 /// HTTP/2 with the limits of a listener.
 pub(in crate::net) struct Http2 {
     builder: Builder,
+    spec: Rc<DownstreamSpec>,
 }
 
 impl Http2 {
     /// The limits of `spec`.
-    pub(in crate::net) fn new(spec: &DownstreamSpec) -> Self {
+    pub(in crate::net) fn new(spec: &Rc<DownstreamSpec>) -> Self {
         let mut builder = Builder::new();
         builder
             .initial_window_size(spec.h2_stream_window)
@@ -43,9 +47,9 @@ impl Http2 {
             .max_concurrent_streams(spec.h2_max_streams)
             .max_header_list_size(u32::try_from(spec.header_bytes).unwrap_or(u32::MAX))
             .max_send_buffer_size(SEND_BUFFER)
-            .max_pending_accept_reset_streams(PENDING_RESETS)
-            .max_local_error_reset_streams(Some(LOCAL_RESETS));
-        Self { builder }
+            .max_pending_accept_reset_streams(spec.h2_pending_resets)
+            .max_local_error_reset_streams(Some(spec.h2_local_resets));
+        Self { builder, spec: spec.clone() }
     }
 
     /// Serves a connection until it ends. When the latch fires the client gets a GOAWAY (RFC 9113
@@ -55,7 +59,8 @@ impl Http2 {
     /// # Errors
     ///
     /// [`ConnectionFault::ClientLeft`] when the byte stream fails, [`ConnectionFault::Protocol`]
-    /// when either side broke off over a mistake.
+    /// when either side broke off over a mistake, [`ConnectionFault::Flood`] and
+    /// [`ConnectionFault::Idle`] when a client sends too much of nothing, or nothing for too long.
     ///
     /// # Cancel safety
     ///
@@ -70,6 +75,7 @@ impl Http2 {
         T: AsyncRead + AsyncWrite + Unpin,
         H: Handler,
     {
+        let (io, flooded) = Counted::new(io, &self.spec);
         let io = Gather::new(io);
         let mut handshake = self.builder.handshake::<_, Bytes>(io.handle());
         let greeted = poll_fn(|cx| {
@@ -84,25 +90,77 @@ impl Http2 {
         let connection = greeted.await.map_err(|error| fault_of(&error))?;
         let turn = Arc::<Turn>::default();
         turn.set_connection();
+        let send_timeout = self.spec.send_timeout;
         let start = |request: http::Request<_>, respond| {
-            let (request, opened) = begin(request, respond);
+            let (request, opened) = begin(request, respond, send_timeout);
             Exchange::new(opened, handler.handle(request))
         };
         let streams = Streams::new(Arc::clone(&turn));
-        let mut serving = Serving { connection, io, streams, start, turn, told: false };
-        poll_fn(|cx| serving.poll(latch, cx)).await.map_err(|error| fault_of(&error))
+        let idle = Idle { limit: self.spec.h2_idle_timeout, timer: None, told: false };
+        let mut serving = Serving { connection, io, streams, start, turn, told: false, flooded, idle };
+        poll_fn(|cx| serving.poll(latch, cx)).await
     }
 }
 
 /// A connection that has been greeted.
 struct Serving<T, E, S> {
-    connection: Connection<Gather<T>, Bytes>,
-    io: Gather<T>,
+    connection: Connection<Gather<Counted<T>>, Bytes>,
+    io: Gather<Counted<T>>,
     streams: Streams<E>,
     start: S,
     turn: Arc<Turn>,
     /// The client knows that the connection is going to end.
     told: bool,
+    /// The client sends too much of nothing.
+    flooded: Rc<Cell<bool>>,
+    idle: Idle,
+}
+
+/// How long a connection has had no stream.
+struct Idle {
+    limit: Duration,
+    /// Armed while there is none. It is not touched by streams that come and go meanwhile: it fires
+    /// early then, and is moved.
+    timer: Option<(Pin<Box<Sleep>>, Instant)>,
+    told: bool,
+}
+
+/// What follows from a connection's having no stream.
+enum IdleFor {
+    NotLong,
+    /// Long enough to be told to end.
+    Long,
+    /// It was told and did not.
+    TooLong,
+}
+
+impl Idle {
+    /// Looks at the time; `busy` says whether there are streams.
+    fn poll(&mut self, busy: bool, cx: &mut Context<'_>) -> IdleFor {
+        if busy {
+            // The next wait begins anew.
+            if let Some((_, since)) = &mut self.timer {
+                *since = Instant::now();
+            }
+            return IdleFor::NotLong;
+        }
+        let now = Instant::now();
+        let limit = if self.told { IDLE_GRACE } else { self.limit };
+        let (timer, since) = self.timer.get_or_insert_with(|| (Box::pin(sleep_until(now + limit)), now));
+        while timer.as_mut().poll(cx).is_ready() {
+            if *since + limit <= now {
+                *since = now;
+                timer.as_mut().reset(now + IDLE_GRACE);
+                return if std::mem::replace(&mut self.told, true) {
+                    IdleFor::TooLong
+                } else {
+                    IdleFor::Long
+                };
+            }
+            timer.as_mut().reset(*since + limit);
+        }
+        IdleFor::NotLong
+    }
 }
 
 impl<T, E, S> Serving<T, E, S>
@@ -112,7 +170,7 @@ where
     S: Fn(http::Request<h2::RecvStream>, h2::server::SendResponse<Bytes>) -> E,
 {
     /// One turn of the task.
-    fn poll(&mut self, latch: &Latch, task: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+    fn poll(&mut self, latch: &Latch, task: &mut Context<'_>) -> Poll<Result<(), ConnectionFault>> {
         self.turn.begin(task.waker());
         let waker = self.turn.waker();
         let mut cx = Context::from_waker(&waker);
@@ -120,7 +178,13 @@ where
             if self.turn.take_connection()
                 && let Poll::Ready(ended) = self.poll_connection(&mut cx)
             {
-                return Poll::Ready(ended);
+                return Poll::Ready(ended.map_err(|error| fault_of(&error)));
+            }
+            if self.flooded.get() {
+                self.connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+                let _ = self.connection.poll_accept(&mut cx);
+                self.io.push(&mut cx);
+                return Poll::Ready(Err(ConnectionFault::Flood));
             }
             // After the first poll, so that a request that had arrived is answered and not shut out.
             if latch.fired() && !self.told {
@@ -130,6 +194,16 @@ where
             }
             self.streams.poll_woken();
             if self.is_asleep() {
+                match self.idle.poll(!self.streams.is_empty(), &mut cx) {
+                    IdleFor::NotLong => {}
+                    IdleFor::Long => {
+                        self.told = true;
+                        self.connection.graceful_shutdown();
+                        self.turn.set_connection();
+                        continue;
+                    }
+                    IdleFor::TooLong => return Poll::Ready(Err(ConnectionFault::Idle)),
+                }
                 if self.io.push(&mut cx) {
                     self.turn.set_connection();
                     continue;

@@ -15,7 +15,7 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{Method, Request, Response};
 use http_body::{Body, Frame};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::head;
 use super::request::Upload;
@@ -30,6 +30,7 @@ pub(super) struct Opened {
     respond: SendResponse<Bytes>,
     upload: Option<Rc<Upload>>,
     kind: Kind,
+    send_timeout: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +46,7 @@ enum Kind {
 pub(super) fn begin(
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
+    send_timeout: Duration,
 ) -> (Request<IncomingBody>, Opened) {
     let (head, content) = request.into_parts();
     let kind = match head.method {
@@ -61,7 +63,7 @@ pub(super) fn begin(
         Some(upload) => IncomingBody::fed(Rc::clone(upload) as _),
         None => IncomingBody::empty(),
     };
-    (Request::from_parts(head, body), Opened { respond, upload, kind })
+    (Request::from_parts(head, body), Opened { respond, upload, kind, send_timeout })
 }
 
 pin_project_lite::pin_project! {
@@ -169,7 +171,9 @@ impl Opened {
         }
         match self.respond.send_response(Response::from_parts(head, ()), ended) {
             Ok(_) if ended => After::Ending,
-            Ok(stream) => After::Sending(body, Sender::new(stream, self.kind == Kind::Head)),
+            Ok(stream) => {
+                After::Sending(body, Sender::new(stream, self.kind == Kind::Head, self.send_timeout))
+            }
             Err(error) => {
                 tracing::debug!(%error, "an answer was not sent");
                 self.respond.send_reset(Reason::INTERNAL_ERROR);
@@ -193,6 +197,30 @@ struct Sender {
     begun: bool,
     /// The body is read to its end, for those who watch it, and not sent.
     silent: bool,
+    patience: Patience,
+}
+
+/// How long a client may take to make room.
+struct Patience {
+    limit: Duration,
+    since: Option<Instant>,
+    /// Made at the first wait. It fires early where there was room meanwhile, and is moved.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patience {
+    /// Ready when there has been no room for too long.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let until = *self.since.get_or_insert_with(Instant::now) + self.limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        while timer.as_mut().poll(cx).is_ready() {
+            if timer.deadline() >= until {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(until);
+        }
+        Poll::Pending
+    }
 }
 
 /// The answer was not sent to its end.
@@ -205,8 +233,9 @@ impl From<h2::Error> for Broken {
 }
 
 impl Sender {
-    fn new(stream: SendStream<Bytes>, silent: bool) -> Self {
-        Self { stream, chunk: None, begun: false, silent }
+    fn new(stream: SendStream<Bytes>, silent: bool, limit: Duration) -> Self {
+        let patience = Patience { limit, since: None, timer: None };
+        Self { stream, chunk: None, begun: false, silent, patience }
     }
 
     /// Sends what can be sent now. At most one chunk is held beyond what the client has room for.
@@ -218,8 +247,14 @@ impl Sender {
             if let Some((data, last)) = self.chunk.take() {
                 if !self.poll_room(cx)? {
                     self.chunk = Some((data, last));
+                    if self.patience.poll(cx).is_ready() {
+                        tracing::debug!("a client made no room for an answer in time");
+                        self.stream.send_reset(Reason::CANCEL);
+                        return Poll::Ready(Err(Broken));
+                    }
                     return self.poll_reset(cx);
                 }
+                self.patience.since = None;
                 self.stream.send_data(data, last)?;
                 if last {
                     return Poll::Ready(Ok(()));

@@ -117,6 +117,11 @@ impl<E: Future<Output = ()> + 'static> Streams<E> {
         }
     }
 
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.free.len() == self.places.len()
+    }
+
     /// Whether none can go on.
     pub(super) fn are_asleep(&self) -> bool {
         self.words.iter().all(|word| word.is_empty())

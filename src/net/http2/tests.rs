@@ -232,7 +232,7 @@ fn serve(
     handler: ByPath,
     latch: Rc<Latch>,
 ) -> Served {
-    let spec = DownstreamSpec::default();
+    let spec = Rc::new(DownstreamSpec::default());
     spawn_local(async move {
         match server {
             Server::Ours => {

@@ -252,6 +252,13 @@ impl Cluster {
         self.changes.fetch_add(1, Relaxed);
     }
 
+    /// Reads the TLS files of its endpoints again where they have changed: what came of it.
+    pub fn reload_if_changed(&self) -> Option<Result<(), TargetError>> {
+        let members = self.members.load();
+        // Every endpoint reads for itself; they have the same files, so one result speaks for all.
+        members.iter().filter_map(|member| member.target().reload_if_changed()).reduce(Result::and)
+    }
+
     /// How often names are to be looked up, where there are any.
     pub fn resolve_every(&self) -> Option<Duration> {
         let named = places(&self.spec).any(|place| match &place.address {

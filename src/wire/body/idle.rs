@@ -15,6 +15,9 @@ use tokio::time::{Instant, Sleep};
 use super::{ByteBody, Side};
 use crate::base::{Fault, FaultKind};
 
+/// How long a body may be waited for in all before its rate counts.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A body that fails when nothing comes for `limit`: with [`FaultKind::RequestTimeout`] for a
 /// request, [`FaultKind::IdleTimeout`] for an answer.
 #[derive(Debug)]
@@ -23,24 +26,59 @@ pub struct IdleTimeout<B> {
     limit: Option<Duration>,
     side: Side,
     done: bool,
+    /// Bytes per second that it must come at, once it has been waited for long enough.
+    rate: u32,
+    /// When all of it must have come.
+    until: Option<Instant>,
     /// When the present wait began.
     waiting: Option<Instant>,
-    /// Made on the first wait. It is not reset on progress: that would touch the runtime's timer
-    /// wheel for every chunk. It fires early instead and is then moved to where it belongs.
-    timer: Option<Pin<Box<Sleep>>>,
+    /// Made on the first wait.
+    waits: Option<Pin<Box<Waits>>>,
+}
+
+pin_project_lite::pin_project! {
+    /// What is known of a body that had to be waited for.
+    #[derive(Debug)]
+    struct Waits {
+        // It is not reset on progress: that would touch the runtime's timer wheel for every chunk. It
+        // fires early instead and is then moved to where it belongs.
+        #[pin]
+        timer: Sleep,
+        // How long it was waited for in all, and what has come since the first wait began.
+        waited: Duration,
+        bytes: u64,
+    }
 }
 
 impl<B: ByteBody> IdleTimeout<B> {
     /// Times `inner`; `None` is no limit.
     pub fn new(inner: B, limit: Option<Duration>, side: Side) -> Self {
-        Self { inner, limit, side, done: false, waiting: None, timer: None }
+        Self { inner, limit, side, done: false, rate: 0, until: None, waiting: None, waits: None }
+    }
+
+    /// The same, which also fails when it is not over at `until`.
+    pub fn until(mut self, until: Option<Instant>) -> Self {
+        self.until = until;
+        self
+    }
+
+    /// The same, which also fails when it comes at fewer bytes per second, counted from the first wait
+    /// on over the time that it is waited for; not before that is [`PATIENCE`]. 0: at any.
+    pub fn at_least(mut self, rate: u64) -> Self {
+        self.rate = u32::try_from(rate).unwrap_or(u32::MAX);
+        self
     }
 
     /// Whether the present wait has lasted too long.
     fn is_over(&mut self, limit: Duration, cx: &mut Context<'_>) -> bool {
         let since = *self.waiting.get_or_insert_with(Instant::now);
         let Some(deadline) = since.checked_add(limit) else { return false };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        let deadline = self.until.map_or(deadline, |until| until.min(deadline));
+        let waits = self.waits.get_or_insert_with(|| {
+            let timer = tokio::time::sleep_until(deadline);
+            Box::pin(Waits { timer, waited: Duration::ZERO, bytes: 0 })
+        });
+        let mut timer = waits.as_mut().project().timer;
         while timer.as_mut().poll(cx).is_ready() {
             if timer.deadline() >= deadline {
                 return true;
@@ -48,6 +86,19 @@ impl<B: ByteBody> IdleTimeout<B> {
             timer.as_mut().reset(deadline);
         }
         false
+    }
+
+    /// Takes note of what has come, at the end of a wait where there was one. Whether it comes too
+    /// slowly.
+    fn is_slow(&mut self, bytes: usize) -> bool {
+        let waiting = self.waiting.take();
+        let Some(waits) = self.waits.as_mut().filter(|_| self.rate > 0) else { return false };
+        let waits = waits.as_mut().project();
+        *waits.bytes = waits.bytes.saturating_add(bytes as u64);
+        let Some(since) = waiting else { return false };
+        *waits.waited = waits.waited.saturating_add(since.elapsed());
+        let least = u64::from(self.rate).saturating_mul(waits.waited.as_secs());
+        *waits.waited >= PATIENCE && *waits.bytes < least
     }
 }
 
@@ -63,17 +114,27 @@ impl<B: ByteBody> Body for IdleTimeout<B> {
         if this.done {
             return Poll::Ready(None);
         }
+        if this.until.is_some_and(|until| until <= Instant::now()) {
+            this.done = true;
+            return Poll::Ready(Some(Err(too_long())));
+        }
         let limit = this.limit;
         match Pin::new(&mut this.inner).poll_frame(cx) {
             Poll::Ready(next) => {
-                this.waiting = None;
-                this.done = !matches!(&next, Some(Ok(frame)) if frame.is_data());
+                let data = next.as_ref().and_then(|next| next.as_ref().ok()?.data_ref());
+                let length = data.map(Bytes::len);
+                this.done = length.is_none();
+                if this.is_slow(length.unwrap_or(0)) && length.is_some() {
+                    this.done = true;
+                    return Poll::Ready(Some(Err(too_slow(this.rate))));
+                }
                 Poll::Ready(next)
             }
             Poll::Pending => match limit {
                 Some(limit) if this.is_over(limit, cx) => {
                     this.done = true;
-                    Poll::Ready(Some(Err(over(this.side, limit))))
+                    let late = this.until.is_some_and(|until| until <= Instant::now());
+                    Poll::Ready(Some(Err(if late { too_long() } else { over(this.side, limit) })))
                 }
                 _ => Poll::Pending,
             },
@@ -87,6 +148,17 @@ impl<B: ByteBody> Body for IdleTimeout<B> {
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
     }
+}
+
+#[cold]
+fn too_long() -> Fault {
+    Fault::new(FaultKind::ResponseTimeout, "the whole exchange took longer than its total timeout")
+}
+
+#[cold]
+fn too_slow(rate: u32) -> Fault {
+    let detail = format!("the request body came at less than {rate} bytes per second");
+    Fault::new(FaultKind::RequestTimeout, detail)
 }
 
 #[cold]

@@ -102,3 +102,27 @@ fn ids_differ() {
     assert_ne!(request_id(), request_id());
     assert_ne!(traceparent(), traceparent());
 }
+
+#[test]
+fn who_is_not_trusted_is_told_by_its_own_address_alone() {
+    let stranger = Peer { trusted: false, ..peer() };
+    let mut parts = http::Request::builder()
+        .uri("/")
+        .header("host", "real.example")
+        .header("x-forwarded-for", "1.2.3.4")
+        .header("x-forwarded-proto", "gopher")
+        .header("x-forwarded-host", "fake.example")
+        .header("forwarded", "for=1.2.3.4")
+        .header("x-real-ip", "1.2.3.4")
+        .header("x-request-id", "kept")
+        .body(())
+        .unwrap()
+        .into_parts()
+        .0;
+    request(&mut parts, &stranger);
+    assert_eq!(Some(&parts.headers["x-forwarded-for"]), stranger.forwarded_for.as_ref());
+    assert_eq!(parts.headers["x-forwarded-proto"], stranger.scheme);
+    assert_eq!(parts.headers["x-forwarded-host"], "real.example");
+    assert_eq!(parts.headers["x-request-id"], "kept");
+    assert!(!parts.headers.contains_key("forwarded") && !parts.headers.contains_key("x-real-ip"));
+}

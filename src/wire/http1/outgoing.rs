@@ -122,6 +122,11 @@ impl Outgoing {
         std::mem::take(&mut self.out)
     }
 
+    /// Bytes that were gathered and have not left.
+    pub fn left(&self) -> usize {
+        self.out.len().saturating_sub(self.at) + self.chunk.len() + self.tail.len()
+    }
+
     fn is_written(&self) -> bool {
         self.at >= self.out.len() && self.chunk.is_empty() && self.tail.is_empty()
     }

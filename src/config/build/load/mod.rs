@@ -125,7 +125,7 @@ fn target(
 
 fn bare_target(url: &LoadUrl, name: &str) -> TargetSpec {
     let mut upstream = UpstreamSpec::new(url.url.address.clone(), url.url.authority.clone());
-    upstream.tls = url.url.tls.then_some(UpstreamTls { ca: None, server_name: None });
+    upstream.tls = url.url.tls.then_some(UpstreamTls::default());
     TargetSpec {
         name: name.to_owned(),
         url: url.written.clone(),

@@ -50,7 +50,7 @@ fn trusting(spec: &UpstreamSpec, authority: &Authority) -> (UpstreamSpec, tempfi
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ca.pem");
     std::fs::write(&path, &authority.pem).unwrap();
-    let tls = Some(UpstreamTls { ca: Some(path), server_name: None });
+    let tls = Some(UpstreamTls { ca: Some(path), ..UpstreamTls::default() });
     (UpstreamSpec { tls, ..spec.clone() }, folder)
 }
 

@@ -109,3 +109,56 @@ async fn a_consumer_that_takes_its_time_is_not_the_bodys_fault() {
     }
     assert!(body.frame().await.is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_trickles_fails_once_it_was_waited_for_long_enough() {
+    // A byte each second: it never stands still for long.
+    async fn read(rate: u64, per_second: usize) -> (Result<usize, FaultKind>, u64) {
+        let (feed, fed) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            for _ in 0..200 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                if feed.send(Bytes::from(vec![b'x'; per_second])).is_err() {
+                    return;
+                }
+            }
+        });
+        let begun = tokio::time::Instant::now();
+        let body = IdleTimeout::new(Fed(fed), Some(Duration::from_secs(30)), Side::Request).at_least(rate);
+        let read = body.collect().await.map(|whole| whole.to_bytes().len()).map_err(|fault| fault.kind);
+        (read, begun.elapsed().as_secs())
+    }
+    assert_eq!(read(64, 1).await, (Err(FaultKind::RequestTimeout), PATIENCE.as_secs()));
+    assert_eq!(read(64, 64).await.0, Ok(200 * 64));
+    assert_eq!(read(0, 1).await.0, Ok(200));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_must_be_over_by_its_total_time_however_steadily_it_comes() {
+    let (feed, fed) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while feed.send(Bytes::from_static(b"x")).is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let begun = tokio::time::Instant::now();
+    let until = Some(begun + Duration::from_millis(10_500));
+    let body = IdleTimeout::new(Fed(fed), Some(Duration::from_secs(30)), Side::Response).until(until);
+    assert_eq!(body.collect().await.map(drop).map_err(|fault| fault.kind), Err(FaultKind::ResponseTimeout));
+    assert_eq!(begun.elapsed().as_millis(), 10_500);
+}
+
+/// A body that comes as it is sent.
+struct Fed(tokio::sync::mpsc::UnboundedReceiver<Bytes>);
+
+impl Body for Fed {
+    type Data = Bytes;
+    type Error = Fault;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        self.0.poll_recv(cx).map(|next| next.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}

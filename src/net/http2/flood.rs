@@ -1,0 +1,254 @@
+//! Frames that cost their sender nothing and us something, counted as they come.
+//!
+//! `h2` bounds what it must keep. What it answers at once (PING, SETTINGS), throws away (PRIORITY,
+//! empty DATA and CONTINUATION) or undoes (a stream that is opened and reset) keeps nothing, and
+//! a client may send it for as long as it likes. So frames are told apart here by their nine
+//! bytes of head, before `h2` sees them, in windows of ten seconds. Whoever floods is sent a GOAWAY
+//! with ENHANCE_YOUR_CALM (RFC 9113 section 10.5).
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use crate::net::DownstreamSpec;
+
+/// What frames are counted in.
+const WINDOW: Duration = Duration::from_secs(10);
+/// What a client says first.
+const PREFACE: usize = 24;
+/// Window updates that any client may send in a window, and one more for each so many bytes that it
+/// was sent.
+const UPDATES: u64 = 10_000;
+const BYTES_PER_UPDATE: u64 = 1_024;
+
+/// A byte stream whose incoming frames are counted.
+pub(super) struct Counted<T> {
+    io: T,
+    counter: Counter,
+    flooded: Rc<Cell<bool>>,
+}
+
+impl<T> Counted<T> {
+    /// Counts the frames of `io` by the limits of `spec`. The flag is raised at a flood; from then on
+    /// nothing is read.
+    pub(super) fn new(io: T, spec: &DownstreamSpec) -> (Self, Rc<Cell<bool>>) {
+        let flooded = Rc::<Cell<bool>>::default();
+        let counter = Counter::new(spec.h2_resets, spec.h2_control_frames);
+        (Self { io, counter, flooded: flooded.clone() }, flooded)
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.flooded.get() {
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if read.is_ready()
+            && let Some(new) = buf.filled().get(before..)
+            && !self.counter.bytes(new)
+        {
+            self.flooded.set(true);
+        }
+        read
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(written)) = &written {
+            self.counter.sent = self.counter.sent.saturating_add(u64::try_from(*written).unwrap_or(0));
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// The counts of a window, and where in a frame the bytes stand.
+struct Counter {
+    most_resets: u32,
+    most_control: u32,
+    /// Bytes to pass over.
+    skip: usize,
+    /// The head of a frame, as far as it has come.
+    head: [u8; 9],
+    had: usize,
+    since: Instant,
+    opened: u32,
+    resets: u32,
+    control: u32,
+    updates: u64,
+    /// Bytes that the client was sent.
+    sent: u64,
+}
+
+impl Counter {
+    fn new(most_resets: u32, most_control: u32) -> Self {
+        Self {
+            most_resets,
+            most_control,
+            skip: PREFACE,
+            head: [0; 9],
+            had: 0,
+            since: Instant::now(),
+            opened: 0,
+            resets: 0,
+            control: 0,
+            updates: 0,
+            sent: 0,
+        }
+    }
+
+    /// Takes note of what has come; `false` where it is a flood.
+    fn bytes(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            let passed = self.skip.min(bytes.len());
+            self.skip -= passed;
+            bytes = bytes.get(passed..).unwrap_or_default();
+            let (Some((first, rest)), 0) = (bytes.split_first(), self.skip) else { continue };
+            if let Some(place) = self.head.get_mut(self.had) {
+                *place = *first;
+            }
+            self.had += 1;
+            bytes = rest;
+            if self.had == self.head.len() {
+                self.had = 0;
+                if !self.frame() {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Takes note of the frame whose head has come (RFC 9113 section 4.1).
+    fn frame(&mut self) -> bool {
+        let [a, b, c, kind, flags, ..] = self.head;
+        let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+        self.skip = length;
+        let ends = flags & 1 == 1;
+        match kind {
+            0 if length > 0 || ends => return true,
+            1 => self.opened = self.opened.saturating_add(1),
+            3 => self.resets += 1,
+            8 => self.updates += 1,
+            9 if length > 0 => return true,
+            // DATA and CONTINUATION without content, PRIORITY, SETTINGS, PING, what nobody knows.
+            _ => self.control += 1,
+        }
+        let resets = self.resets > self.most_resets && u64::from(self.resets) * 2 > u64::from(self.opened);
+        let control = self.control > self.most_control;
+        let updates = self.updates > UPDATES.saturating_add(self.sent / BYTES_PER_UPDATE);
+        if !(resets || control || updates) {
+            return true;
+        }
+        // Only here is the time looked at: a count that took longer than a window is no flood.
+        let now = Instant::now();
+        let slow = now.saturating_duration_since(self.since) >= WINDOW;
+        (self.since, self.opened, self.resets) = (now, 0, 0);
+        (self.control, self.updates, self.sent) = (0, 0, 0);
+        slow
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, length: usize) -> Vec<u8> {
+        let mut frame = vec![0, 0, u8::try_from(length).unwrap(), kind, flags, 0, 0, 0, 1];
+        frame.resize(9 + length, 0xff);
+        frame
+    }
+
+    /// How many of these frames, one after the other, pass before it is a flood; at most a thousand.
+    fn passed(counter: &mut Counter, frames: &[Vec<u8>]) -> usize {
+        (0..1_000).position(|i| !counter.bytes(&frames[i % frames.len()])).unwrap_or(1_000)
+    }
+
+    fn counter() -> Counter {
+        let mut counter = Counter::new(20, 50);
+        assert!(counter.bytes(&[b'P'; PREFACE]));
+        counter
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_costs_nothing_is_counted_and_what_does_is_not() {
+        for (name, kind, flags, length) in [
+            ("ping", 6, 0, 8),
+            ("settings", 4, 0, 6),
+            ("priority", 2, 0, 5),
+            ("empty data", 0, 0, 0),
+            ("unknown", 99, 0, 1),
+        ] {
+            assert_eq!(passed(&mut counter(), &[frame(kind, flags, length)]), 50, "{name}");
+        }
+        for (name, kind, flags, length) in [
+            ("headers", 1, 5, 20),
+            ("data", 0, 0, 20),
+            ("the end", 0, 1, 0),
+            ("more of a head", 9, 0, 9),
+            ("window", 8, 0, 4),
+        ] {
+            assert_eq!(passed(&mut counter(), &[frame(kind, flags, length)]), 1_000, "{name}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_that_are_opened_and_reset_are_a_flood_and_some_that_are_cancelled_are_not() {
+        let (open, reset) = (frame(1, 5, 10), frame(3, 0, 4));
+        assert_eq!(passed(&mut counter(), &[open.clone(), reset.clone()]), 41);
+        assert_eq!(passed(&mut counter(), &[open.clone(), open.clone(), reset]), 1_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn how_the_bytes_are_cut_makes_no_difference() {
+        let stream: Vec<u8> = (0..60).flat_map(|_| frame(6, 0, 8)).collect();
+        for step in [1, 3, 9, 17, 100] {
+            let mut counter = counter();
+            let flood = stream.chunks(step).position(|chunk| !counter.bytes(chunk)).unwrap();
+            assert_eq!(flood, (50 * 17 + 9 - 1) / step, "{step}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_over_a_longer_time_is_no_flood() {
+        let mut counter = counter();
+        for _ in 0..20 {
+            for _ in 0..40 {
+                assert!(counter.bytes(&frame(6, 0, 8)));
+            }
+            tokio::time::advance(WINDOW).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn window_updates_are_measured_by_what_was_sent() {
+        let update = frame(8, 0, 4);
+        let mut few = counter();
+        let flood = (0..20_000).position(|_| !few.bytes(&update));
+        assert_eq!(flood, Some(10_000));
+        let mut many = counter();
+        many.sent = 1024 * 20_000;
+        assert!((0..25_000).all(|_| many.bytes(&update)));
+    }
+}
