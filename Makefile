@@ -20,7 +20,7 @@ FUZZ_TARGETS ?= $(notdir $(wildcard tests/fuzz/seeds/*))
 # An ONNX Runtime that the user names wins over the one in .cache.
 export ORT_DYLIB_PATH ?= $(CACHE)/onnxruntime/libonnxruntime.so
 
-.PHONY: help build demo test test-rust test-real fuzz lint doc bench statistics compare compare-load parts onnxruntime clean-cache
+.PHONY: help build demo test test-rust test-real fuzz soak lint doc bench statistics compare compare-load parts onnxruntime clean-cache
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -50,6 +50,9 @@ fuzz: ## fuzz each reader of bytes from outside for FUZZ_SECONDS (60); needs a n
 	    -s none "$$target" "$(TARGET)/fuzz-corpus/$$target" "tests/fuzz/seeds/$$target" -- \
 	    -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=10 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1; \
 	done
+
+soak: ## everything at once for SOAK_SECONDS (1800): traffic, reloads, swaps, faults; memory stays flat
+	SOAK_SECONDS="$${SOAK_SECONDS:-1800}" $(CARGO) test --release --locked --test sidecar soak:: -- --ignored --nocapture
 
 lint: ## formatting, and clippy with warnings denied
 	$(CARGO) fmt --all -- --check

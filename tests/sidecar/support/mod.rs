@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 mod client;
+pub mod fault_proxy;
 pub mod grpc;
 pub mod load;
 mod operator;

@@ -40,7 +40,11 @@ impl Sidecar {
 
     /// The same, with these variables in its environment.
     pub fn start_with_environment(variables: &[(&str, &str)], config: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_env(tempfile::tempdir().unwrap(), variables, config)
+    }
+
+    /// The same, in a folder, with these variables in its environment.
+    pub fn start_env(folder: tempfile::TempDir, variables: &[(&str, &str)], config: &str) -> Self {
         let path = folder.path().join("switchback.yaml");
         std::fs::write(&path, complete(config, folder.path())).unwrap();
         Self::launch(folder, &["--log", "debug"], variables)
