@@ -33,16 +33,5 @@ use http::Request;
 use super::DownstreamSpec;
 use crate::base::Fault;
 
-/// Takes the head of an HTTP/1.1 request off `input`, as a connection with the limits of `spec` reads
-/// it; `None` where it is not complete. For whoever tests the reader from outside.
-///
-/// # Errors
-/// What the client would be told.
-pub fn read_head(input: &mut Bytes, spec: &DownstreamSpec) -> Result<Option<Request<()>>, Fault> {
-    let mut request = Request::new(());
-    let head = decode::head(input, spec.header_bytes, spec.header_count, &mut request)?;
-    Ok(head.map(|_| request))
-}
-
 #[cfg(test)]
 mod tests;

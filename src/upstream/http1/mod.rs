@@ -33,26 +33,6 @@ use http::{HeaderMap, Response};
 use crate::base::{Fault, FaultKind};
 use crate::wire::http1::Malformed;
 
-/// Takes the head of an HTTP/1.1 answer off `input`, as a pool reads it; `None` where it is not
-/// complete. For whoever tests the reader from outside.
-///
-/// # Errors
-/// `UpstreamProtocol`, with what is wrong with it.
-pub fn read_head(input: &mut Bytes, limit: usize) -> Result<Option<Response<()>>, Fault> {
-    let broken = |malformed| match malformed {
-        Malformed::TooLarge => Fault::new(FaultKind::UpstreamProtocol, "the head is too large"),
-        Malformed::Rule(rule) => Fault::new(FaultKind::UpstreamProtocol, rule),
-    };
-    let head = decode::head(input, limit, false, &mut HeaderMap::new()).map_err(broken)?;
-    Ok(head.map(|head| {
-        let mut response = Response::new(());
-        *response.status_mut() = head.status;
-        *response.version_mut() = head.version;
-        *response.headers_mut() = head.headers;
-        response
-    }))
-}
-
 /// Why a request cannot be sent any further.
 #[derive(Debug)]
 enum Broken {
