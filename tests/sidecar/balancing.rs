@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::Response;
 
+use crate::support::grpc::answer as answer_grpc;
 use crate::support::{RawClient, Refusing, Sidecar, Upstream, blocking_until, full, raw_upstream};
 
 fn config(endpoints: &[String], upstream: &str, model: &str) -> String {
@@ -25,14 +26,18 @@ fn standing(sidecar: &Sidecar, standing: &str) -> f64 {
 #[test]
 fn requests_are_shared_out_and_an_endpoint_that_dies_fails_none() {
     let (one, mut two) = (Upstream::echo("one"), Upstream::echo("two"));
-    let sidecar = Sidecar::start(&config(&[one.url(), two.url()], "outlier: {baseEjection: 1h}, ", ""));
+    // A request that is under way when its endpoint dies may have had its effect: it takes a policy to
+    // send it again.
+    let (outlier, retry) = ("outlier: {baseEjection: 1h}, ", "retry: {attempts: 2, minPerSecond: 1000}, ");
+    let sidecar = Sidecar::start(&config(&[one.url(), two.url()], outlier, retry));
     let ask = |times: usize| {
         let clients: Vec<_> = (0..4)
             .map(|_| {
                 let address = sidecar.main();
                 std::thread::spawn(move || {
                     let mut client = RawClient::connect(address);
-                    (0..times).filter(|_| client.post("/x", "", b"hello").status == 200).count()
+                    let mut ask = || client.post("/v2/models/m/infer", "", b"hello").status == 200;
+                    (0..times).filter(|_| ask()).count()
                 })
             })
             .collect();
@@ -213,4 +218,55 @@ fn the_configuration_moves_endpoints_while_requests_are_served() {
         assert_eq!(answer.status, 200);
         (answer.header("x-upstream") == Some("two")).then_some(())
     });
+}
+
+#[test]
+fn readiness_and_grpc_health_are_asked_in_their_own_words() {
+    // Each says of one thing that it is well, and of anything else that it is not.
+    let oip = Upstream::start(|seen| {
+        let status = if seen.uri == "/v2/models/fraud/ready" { 200 } else { 404 };
+        Response::builder().status(status).body(full("")).unwrap()
+    });
+    let grpc = Upstream::start(|seen| {
+        let is_asked = seen.uri.ends_with("/grpc.health.v1.Health/Check");
+        let about = seen.body.ends_with(b"fraud.Scorer");
+        let status = if is_asked && about { 1 } else { 2 };
+        answer_grpc(vec![0, 0, 0, 0, 2, 8, status])
+    });
+    for (upstream, well, unwell) in [
+        (&oip, "oip: {model: fraud}", "oip: {model: other}"),
+        (&grpc, "grpc: {service: fraud.Scorer}", "grpc: {}"),
+    ] {
+        for (check, expected) in [(well, "available"), (unwell, "unhealthy")] {
+            let more = format!("healthCheck: {{{check}, interval: 20ms}}, ");
+            let sidecar = Sidecar::start(&config(&[upstream.url()], &more, ""));
+            let result = if expected == "available" { "passed" } else { "failed" };
+            blocking_until("it was asked", || {
+                let label = format!("result=\"{result}\"");
+                let checks = sidecar.metric("switchback_upstream_health_checks_total", &[&label]);
+                (checks >= 2.0 && standing(&sidecar, expected) == 1.0).then_some(())
+            });
+        }
+    }
+}
+
+#[test]
+fn nothing_is_sent_again_once_an_answer_has_begun() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let address = raw_upstream(move |mut stream| {
+        // It begins an answer, and breaks it off.
+        if answer(&mut stream, b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\npart") {
+            count.fetch_add(1, SeqCst);
+        }
+    });
+    let model = "retry: {attempts: 3, when: [reset, timeout, serverError], nonIdempotent: true}, ";
+    let sidecar = Sidecar::start(&config(&[format!("http://{address}")], "", model));
+    let mut client = RawClient::connect(sidecar.main());
+    client.send("POST /v2/models/m/infer HTTP/1.1\r\nhost: test\r\ncontent-length: 5\r\n\r\nhello");
+    assert_eq!(client.head().0, 200);
+    assert!(client.is_closed(), "the client can tell that it is not whole");
+    crate::support::outcomes(&sidecar, &[("fault", 1)]);
+    assert_eq!(asked.load(SeqCst), 1);
+    assert_eq!(sidecar.metric("switchback_upstream_retries_total", &[]), 0.0);
 }

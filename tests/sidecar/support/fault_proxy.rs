@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -46,7 +46,8 @@ pub struct FaultProxy {
     /// Where it listens.
     pub address: SocketAddr,
     harms: Arc<Mutex<Harms>>,
-    streams: Arc<Mutex<Vec<TcpStream>>>,
+    /// Held weakly: a socket is reset when the last who holds it lets go.
+    streams: Arc<Mutex<Vec<Weak<TcpStream>>>>,
 }
 
 impl FaultProxy {
@@ -55,21 +56,22 @@ impl FaultProxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let harms = Arc::new(Mutex::new(Harms::NONE));
-        let streams = Arc::<Mutex<Vec<TcpStream>>>::default();
+        let streams = Arc::<Mutex<Vec<Weak<TcpStream>>>>::default();
         let (chosen, open) = (harms.clone(), streams.clone());
         std::thread::spawn(move || {
             for front in listener.incoming().map_while(Result::ok) {
                 let Ok(back) = TcpStream::connect(behind) else { continue };
                 let harms = *chosen.lock().unwrap();
                 let _ = (front.set_nodelay(true), back.set_nodelay(true));
+                let (front, back) = (Arc::new(front), Arc::new(back));
                 {
                     let mut open = open.lock().unwrap();
-                    open.retain(|stream| stream.peer_addr().is_ok());
-                    open.extend([front.try_clone(), back.try_clone()].into_iter().flatten());
+                    open.retain(|stream| stream.strong_count() > 0);
+                    open.extend([&front, &back].map(Arc::downgrade));
                 }
-                let (Ok(front2), Ok(back2)) = (front.try_clone(), back.try_clone()) else { continue };
-                std::thread::spawn(move || pass(front, back, harms.there));
-                std::thread::spawn(move || pass(back2, front2, harms.back));
+                let (front2, back2) = (front.clone(), back.clone());
+                std::thread::spawn(move || pass(&front, &back, harms.there));
+                std::thread::spawn(move || pass(&back2, &front2, harms.back));
             }
         });
         Self { address, harms, streams }
@@ -79,7 +81,7 @@ impl FaultProxy {
     /// them is used any more.
     pub fn set(&self, harms: Harms) {
         *self.harms.lock().unwrap() = harms;
-        for stream in self.streams.lock().unwrap().drain(..) {
+        for stream in self.streams.lock().unwrap().drain(..).filter_map(|stream| stream.upgrade()) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
@@ -91,7 +93,7 @@ impl FaultProxy {
 }
 
 /// Moves bytes one way.
-fn pass(mut from: TcpStream, mut to: TcpStream, harm: Harm) {
+fn pass(mut from: &TcpStream, mut to: &TcpStream, harm: Harm) {
     let (mut buffer, mut passed) = ([0; 16 * 1024], 0);
     loop {
         let read = match from.read(&mut buffer) {
@@ -142,8 +144,9 @@ fn pass(mut from: TcpStream, mut to: TcpStream, harm: Harm) {
                 return;
             }
             Harm::ResetAfter(_) => {
-                let _ = socket2::SockRef::from(&to).set_linger(Some(Duration::ZERO));
-                let _ = from.shutdown(Shutdown::Both);
+                // Closing it resets it: here, and in the other direction's thread, which this wakes.
+                let _ = socket2::SockRef::from(to).set_linger(Some(Duration::ZERO));
+                let _ = (to.shutdown(Shutdown::Read), from.shutdown(Shutdown::Both));
                 return;
             }
             Harm::HalfCloseAfter(_) => {
