@@ -27,11 +27,5 @@ mod shared;
 pub use decode::read_head;
 pub(super) use serve::{Http1, ServeHttp1};
 
-use bytes::Bytes;
-use http::Request;
-
-use super::DownstreamSpec;
-use crate::base::Fault;
-
 #[cfg(test)]
 mod tests;

@@ -27,11 +27,7 @@ pub(super) use upload::Upload;
 
 use std::io;
 
-use bytes::Bytes;
-use http::{HeaderMap, Response};
-
-use crate::base::{Fault, FaultKind};
-use crate::wire::http1::Malformed;
+use crate::base::Fault;
 
 /// Why a request cannot be sent any further.
 #[derive(Debug)]
