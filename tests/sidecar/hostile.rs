@@ -265,7 +265,8 @@ fn a_length_that_lies_over_http2_smuggles_nothing_into_http1() {
             let request = http::Request::post("/case").header("content-length", length);
             let answer = client.send(request.body(ready(&[smuggled], None)).unwrap()).await;
             let refused = answer.as_ref().map_or(true, |a| a.status().is_client_error());
-            assert!(refused, "{length:?}: {answer:?}");
+            // A request that says that it is empty may be answered as what it says before its body comes.
+            assert!(refused || length == "0", "{length:?}: {answer:?}");
         }
         for name in ["transfer-encoding", "connection", "keep-alive", "proxy-connection", "upgrade"] {
             let mut client = Stream::two(sidecar.main()).await;
