@@ -22,10 +22,16 @@ use crate::net::DownstreamSpec;
 const WINDOW: Duration = Duration::from_secs(10);
 /// What a client says first.
 const PREFACE: usize = 24;
-/// Window updates that any client may send in a window, and one more for each so many bytes that it
-/// was sent.
+/// Window updates that any client may send in a window.
 const UPDATES: u64 = 10_000;
-const BYTES_PER_UPDATE: u64 = 1_024;
+/// What a client is sent earns it window updates and pings, one for each so many bytes: a stream of
+/// tokens comes in frames of some fifty bytes, each of which a client may answer with two updates, and
+/// with a ping where it measures its bandwidth by them (grpc-go does). It is little to the frames of
+/// an answer, and a flood earns itself nothing: what it is answered with is taken off.
+const BYTES_PER_UPDATE: u64 = 16;
+const BYTES_PER_CONTROL: u64 = 32;
+/// The longest of our own answers to control frames: that to a PING (RFC 9113 section 6.7).
+const CONTROL_ANSWER: u64 = 17;
 
 /// A byte stream whose incoming frames are counted.
 pub(super) struct Counted<T> {
@@ -149,15 +155,17 @@ impl Counter {
         match kind {
             0 if length > 0 || ends => return true,
             1 => self.opened = self.opened.saturating_add(1),
-            3 => self.resets += 1,
+            3 => self.resets = self.resets.saturating_add(1),
             8 => self.updates += 1,
             9 if length > 0 => return true,
             // DATA and CONTINUATION without content, PRIORITY, SETTINGS, PING, what nobody knows.
-            _ => self.control += 1,
+            _ => self.control = self.control.saturating_add(1),
         }
         let resets = self.resets > self.most_resets && u64::from(self.resets) * 2 > u64::from(self.opened);
-        let control = self.control > self.most_control;
-        let updates = self.updates > UPDATES.saturating_add(self.sent / BYTES_PER_UPDATE);
+        let earned = self.sent.saturating_sub(u64::from(self.control) * CONTROL_ANSWER);
+        let most_control = u64::from(self.most_control).saturating_add(earned / BYTES_PER_CONTROL);
+        let control = u64::from(self.control) > most_control;
+        let updates = self.updates > UPDATES.saturating_add(earned / BYTES_PER_UPDATE);
         if !(resets || control || updates) {
             return true;
         }
@@ -248,7 +256,24 @@ mod tests {
         let flood = (0..20_000).position(|_| !few.bytes(&update));
         assert_eq!(flood, Some(10_000));
         let mut many = counter();
-        many.sent = 1024 * 20_000;
+        many.sent = BYTES_PER_UPDATE * 20_000;
         assert!((0..25_000).all(|_| many.bytes(&update)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pings_of_a_client_that_is_sent_a_stream_are_no_flood_and_answers_to_pings_earn_none() {
+        let ping = frame(6, 0, 8);
+        let mut streaming = counter();
+        assert!((0..10_000).all(|_| {
+            // A token in its frame, and the answer to the ping before.
+            streaming.sent += 49 + CONTROL_ANSWER;
+            streaming.bytes(&ping)
+        }));
+        let mut flooding = counter();
+        let flood = (0..10_000).position(|_| {
+            flooding.sent += CONTROL_ANSWER;
+            !flooding.bytes(&ping)
+        });
+        assert_eq!(flood, Some(50));
     }
 }
