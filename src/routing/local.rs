@@ -44,7 +44,7 @@ pub struct LocalModel {
 }
 
 /// How many requests a worker may send again. A token is a repetition; requests and time bring
-/// tokens in, up to what a hundred requests or a second bring.
+/// tokens in, up to what a thousand requests and a second bring.
 #[derive(Debug, Default)]
 pub struct RetryBudget {
     /// Ten thousandths of tokens, from requests.

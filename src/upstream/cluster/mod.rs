@@ -9,7 +9,10 @@ mod endpoint;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -102,7 +105,8 @@ impl Cluster {
     /// A number that moves with every change of the members or of how one stands, but for the end of
     /// an ejection, whose time is known when it begins.
     pub fn changes(&self) -> u64 {
-        self.changes.load(Relaxed)
+        // Whoever sees the number sees what it was moved for.
+        self.changes.load(Acquire)
     }
 
     /// What was counted.
@@ -152,7 +156,7 @@ impl Cluster {
         }
         let length = endpoint.eject(spec, now);
         self.ejections.fetch_add(1, Relaxed);
-        self.changes.fetch_add(1, Relaxed);
+        self.changes.fetch_add(1, Release);
         tracing::warn!(
             endpoint = %endpoint.target(),
             failures = spec.consecutive,
@@ -171,7 +175,7 @@ impl Cluster {
     pub fn set_health(&self, endpoint: &Endpoint, health: Health) -> bool {
         let new = endpoint.set_health(health, self.now());
         if new {
-            self.changes.fetch_add(1, Relaxed);
+            self.changes.fetch_add(1, Release);
         }
         new
     }
@@ -249,7 +253,7 @@ impl Cluster {
             "the endpoints of an upstream have changed"
         );
         self.members.store(Arc::new(next));
-        self.changes.fetch_add(1, Relaxed);
+        self.changes.fetch_add(1, Release);
     }
 
     /// Reads the TLS files of its endpoints again where they have changed: what came of it.
