@@ -68,9 +68,9 @@ fn ask(address: SocketAddr) -> Result<bool, String> {
 }
 
 /// Only what hangs needs time limits to end; whatever else fails here must end by itself, and must
-/// not end for a machine's being slow.
+/// not end for a machine's being slow. Garbage has no end of a line, for which a server may wait.
 fn hangs(harm: Harm) -> bool {
-    matches!(harm, Harm::HangAfter(_))
+    matches!(harm, Harm::HangAfter(_) | Harm::GarbageAfter(_))
 }
 
 fn config(stable: &str, seconds: u32) -> String {
