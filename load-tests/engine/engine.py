@@ -1,32 +1,38 @@
 #!/usr/bin/env python3
-"""A model in process beside FastAPI with onnxruntime, and beside the bare model; batching; swaps.
+"""What a model in process costs: beside Python servers, beside the bare model, in batches, while versions
+come and go.
 
-    python engine.py --bin ../../target/release/switchback --rounds 5
+    make compare-engine                           (makes the peers' environments; about ten minutes)
+    python engine.py --sections batch,grpc --rounds 7
     python engine.py --quick                      (does it work here?)
 
 Every round runs every server once, in rotated order; ratios are those of the same round: median,
-smallest and largest. CPU is what /proc says that the server's threads ran, per answered request; the
-load generator is this script, on a core of its own, so throughput says nothing here. Needs numpy,
-onnx and onnxruntime; FastAPI is left out, by name, where it is missing. Result: Markdown.
+smallest and largest. CPU is what /proc says that the server's threads ran, per answered request. The
+server has one core, the load generator (wrk, h2load) the other, so throughput says little here. Needs
+numpy, onnx and onnxruntime; a peer without its environment is left out, by name. Result: Markdown.
 """
 
 import argparse
 import json
 import os
 import pathlib
-import selectors
+import re
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
+import urllib.error
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
-LIBRARY = os.environ.get("ORT_DYLIB_PATH", str(ROOT / ".cache/onnxruntime/libonnxruntime.so"))
+import closed_loop
+from servers import CACHE, PEERS, ROOT, Switchback, cpu_ns, get, memory_mib
+
+SECTIONS = ("digits", "batch", "sentences", "grpc", "small", "cycles", "swaps")
+CLIENTS = (1, 32)
+
+
+# === models and bodies ===
 
 
 def mlp(path):
@@ -54,165 +60,261 @@ def body_of(name, width):
     return json.dumps({"inputs": [{"name": name, "datatype": "FP32", "shape": [1, width], "data": data}]}).encode()
 
 
-# === processes ===
+def grpc_body(name, width):
+    """A framed ModelInferRequest with raw contents."""
+    import struct
 
+    def varint(number):
+        out = b""
+        while number >= 0x80:
+            out, number = out + bytes([number & 0x7F | 0x80]), number >> 7
+        return out + bytes([number])
 
-def spawn(argv, core, **more):
-    prepare = (lambda: os.sched_setaffinity(0, {core})) if core is not None else None
-    return subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=prepare, **more)
+    def field(number, value):
+        return varint(number << 3 | 2) + varint(len(value)) + value
 
-
-def cpu_ns(child):
-    tasks = pathlib.Path(f"/proc/{child.pid}/task")
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir())
-
-
-def pss_mib(child):
-    lines = pathlib.Path(f"/proc/{child.pid}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
-
-
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
-def wait_ready(port, path, child):
-    started = time.monotonic()
-    while child.poll() is None and time.monotonic() < started + 30:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=1) as answer:
-                if answer.status == 200:
-                    return time.monotonic() - started
-        except OSError:
-            time.sleep(0.01)
-    sys.exit(f"{child.args[0]} does not get ready")
-
-
-class Switchback:
-    def __init__(self, options, model, folder, core, extra=""):
-        self.port, admin = free_ports(2)
-        config = folder / f"{self.port}.yaml"
-        config.write_text(
-            f"workers: 1\nlisteners: [{{name: main, address: 127.0.0.1:{self.port}}}]\n"
-            f"admin: {{address: 127.0.0.1:{admin}}}\nonnxRuntime: {{pollInterval: 200ms}}\nmodels:\n"
-            f"  - name: m\n    repository: {{path: {model}, model: m{extra}}}\n"
-        )
-        self.child = spawn([options.bin, "serve", "--config", str(config)], core, env={**os.environ, "ORT_DYLIB_PATH": LIBRARY})
-        self.start = wait_ready(admin, "/readyz", self.child)
-
-
-class FastApi:
-    def __init__(self, _options, model, _folder, core):
-        [self.port] = free_ports(1)
-        argv = [sys.executable, "-m", "uvicorn", "peer_fastapi:app", "--port", str(self.port), "--log-level", "warning", "--no-access-log"]
-        env = {**os.environ, "MODEL": str(model / "m/1/model.onnx")}
-        self.child = spawn(argv, core, env=env, cwd=HERE)
-        self.start = wait_ready(self.port, "/v2/health/ready", self.child)
+    tensor = field(1, name.encode()) + field(2, b"FP32") + field(3, varint(1) + varint(width))
+    message = field(1, b"m") + field(5, tensor) + field(7, struct.pack(f"<{width}f", *[((7 * n) % 17) / 4 for n in range(width)]))
+    return b"\0" + len(message).to_bytes(4, "big") + message
 
 
 # === load ===
 
 
-def load(port, body, clients, seconds, meanwhile=None):
-    """A closed loop on `clients` connections: durations in seconds, and how many answers were not 200."""
-    request = b"POST /v2/models/m/infer HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
-    chosen = selectors.DefaultSelector()
-    for _ in range(clients):
-        s = socket.create_connection(("127.0.0.1", port))
-        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        state = {"socket": s, "got": b"", "sent": time.perf_counter()}
-        s.sendall(request)
-        chosen.register(s, selectors.EVENT_READ, state)
-    took, bad, end = [], 0, time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        for key, _ in chosen.select(timeout=0.2):
-            state = key.data
-            state["got"] += state["socket"].recv(65536)
-            head, found, rest = state["got"].partition(b"\r\n\r\n")
-            if not found:
-                continue
-            length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-            if len(rest) < length:
-                continue
-            now = time.perf_counter()
-            took.append(now - state["sent"])
-            bad += not head.startswith(b"HTTP/1.1 200")
-            state["got"], state["sent"] = b"", now
-            state["socket"].sendall(request)
-        if meanwhile:
-            meanwhile()
-    for key in list(chosen.get_map().values()):
-        key.data["socket"].close()
-    return took, bad
+class Load:
+    """wrk for REST, h2load for gRPC, on the generator's core."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        for tool in ("wrk", "h2load"):
+            if not shutil.which(tool):
+                sys.exit(f"{tool} is not installed: apt-get install wrk nghttp2-client")
+
+    def wrk(self, port, body, clients, seconds):
+        script = self.folder / "post.lua"
+        quoted = "".join(f"\\{byte:03d}" for byte in body)
+        script.write_text(f'wrk.method = "POST"\nwrk.body = "{quoted}"\nwrk.headers["Content-Type"] = "application/json"\n')
+        told = subprocess.run(
+            ["wrk", "-t1", f"-c{clients}", f"-d{max(1, round(seconds))}s", "-s", script, f"http://127.0.0.1:{port}/v2/models/m/infer"],
+            capture_output=True, text=True, check=True).stdout
+        if "Non-2xx" in told or "Socket errors" in told:
+            sys.exit(f"not every answer was good:\n{told}")
+        return int(re.search(r"(\d+) requests in", told).group(1))
+
+    def h2load(self, port, body, clients, seconds):
+        data = self.folder / "message"
+        data.write_bytes(body)
+        told = subprocess.run(
+            ["h2load", "-t1", f"-c{min(clients, 4)}", f"-m{max(1, clients // 4)}", f"-D{max(1, round(seconds))}", "-d", data,
+             "-H", "content-type: application/grpc", "-H", "te: trailers", f"http://127.0.0.1:{port}/inference.GRPCInferenceService/ModelInfer"],
+            capture_output=True, text=True, check=True).stdout
+        done, good = (int(re.search(rf"(\d+) {word}", told).group(1)) for word in ("done", "succeeded"))
+        if done != good:
+            sys.exit(f"not every answer was good:\n{told}")
+        return good
 
 
-def measure(server, body, clients, seconds):
-    load(server.port, body, clients, seconds / 4)
+def measure(send, server, body, clients, seconds):
+    """CPU of the server per request, in µs."""
+    send(server.port, body, clients, seconds / 4)
     before = cpu_ns(server.child)
-    took, bad = load(server.port, body, clients, seconds)
-    if bad:
-        sys.exit(f"{type(server).__name__}: {bad} of {len(took)} answers were wrong")
-    return (cpu_ns(server.child) - before) / len(took) / 1000
+    done = send(server.port, body, clients, seconds)
+    return (cpu_ns(server.child) - before) / done / 1000
 
 
-def bare(model, name, width, seconds):
-    """CPU of one run by onnxruntime itself, in µs: the floor."""
-    import numpy as np
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(str(model / "m/1/model.onnx"), options, providers=["CPUExecutionProvider"])
-    x = {name: np.ones((1, width), np.float32)}
-    runs, end, before = 0, time.perf_counter() + seconds, time.process_time_ns()
-    while time.perf_counter() < end:
-        session.run(None, x)
-        runs += 1
-    return (time.process_time_ns() - before) / runs / 1000
+def rounds(send, servers, body, options, clients=CLIENTS):
+    """Per server and number of clients, the CPU of each round."""
+    cells = {name: {c: [] for c in clients} for name in servers}
+    for turn in range(options.rounds):
+        names = list(servers)
+        for name in names[turn % len(names):] + names[: turn % len(names)]:
+            for c in clients:
+                cells[name][c].append(measure(send, servers[name], body, c, options.seconds))
+    return cells
 
 
 def spread(values):
     return f"{statistics.median(values):.2f} [{min(values):.2f}–{max(values):.2f}]"
 
 
-def compare(title, servers, body, options, floor):
-    """Rounds of every server; CPU per request and ratios to the first."""
-    cells = {name: {1: [], 32: []} for name in servers}
-    for turn in range(options.rounds):
-        names = list(servers)
-        for name in names[turn % len(names):] + names[: turn % len(names)]:
-            for clients in (1, 32):
-                cells[name][clients].append(measure(servers[name], body, clients, options.seconds))
-    print(f"\n### {title}\n\nBare `run`: {floor:.1f} µs\n\n| server | µs, 1 client | µs, 32 clients | ratio to the first, 1 | ratio, 32 | PSS MiB | ready s |")
-    print("|---|---|---|---|---|---|---|")
-    first = next(iter(servers))
-    for name, server in servers.items():
-        ratios = [spread([a / b for a, b in zip(cells[name][c], cells[first][c])]) for c in (1, 32)]
-        medians = [f"{statistics.median(cells[name][c]):.1f}" for c in (1, 32)]
-        print(f"| {name} | {medians[0]} | {medians[1]} | {ratios[0]} | {ratios[1]} | {pss_mib(server.child):.0f} | {server.start:.2f} |")
+def goal(holds):
+    return "holds" if holds else "**does not hold**"
 
 
-def swaps(server, model, body, options):
-    """p99 with and without versions coming in, in one run."""
-    def p99(took):
-        return sorted(took)[int(len(took) * 0.99)] * 1000
+# === sections ===
 
-    steady, bad = load(server.port, body, 8, options.seconds)
-    state = {"next": time.perf_counter(), "version": 1}
 
-    def swap():
-        if time.perf_counter() >= state["next"]:
-            state["next"] += 1.0
-            state["version"] += 1
-            shutil.copytree(model / "m/1", model / "m/draft")
-            (model / "m/draft").rename(model / f"m/{state['version']}")
+class World:
+    def __init__(self, options, folder, core):
+        self.options, self.folder, self.core, self.started = options, folder, core, []
+        self.load = Load(folder)
+        self.digits, self.wide = folder / "digits", folder / "wide"
+        shutil.copytree(ROOT / "config/demo/models/digits/1", self.digits / "m/1")
+        mlp(self.wide / "m/1/model.onnx")
 
-    swapping, failed = load(server.port, body, 8, max(4 * options.seconds, 4), swap)
-    print(f"\n### Swaps under load\n\n{state['version'] - 1} versions in {len(swapping)} requests: {bad + failed} failed; p99 {p99(steady):.2f} ms steady, {p99(swapping):.2f} ms while swapping ({p99(swapping) / p99(steady):.2f}×)")
+    def start(self, kind, *more, **extra):
+        server = kind(self.options, *more, self.folder, self.core, **extra)
+        self.started.append(server)
+        return server
+
+    def stop(self):
+        for server in self.started:
+            server.stop()
+        self.started = []
+
+    def beside(self):
+        """This and every peer that is there, on the digits MLP."""
+        servers = {"Switchback": self.start(Switchback, self.digits)}
+        for name, kind in PEERS.items():
+            if kind.python():
+                servers[name] = self.start(kind, self.digits)
+            else:
+                print(f"# {name} is left out: no {kind.venv}", file=sys.stderr)
+        return servers
+
+    def digits_section(self):
+        servers, body = self.beside(), body_of("features", 64)
+        ours = servers["Switchback"]
+        own = []
+        cells = rounds(self.load.wrk, servers, body, self.options)
+        for _ in range(3):
+            before = ours.infer_us()
+            self.load.wrk(ours.port, body, 32, 1)
+            after = ours.infer_us()
+            own.append((after[1] - before[1]) / (after[0] - before[0]))
+        print("\n### digits MLP (64-64-10), JSON, beside other servers\n")
+        print("| server | µs, 1 client | µs, 32 clients | ratio, 1 | ratio, 32 | PSS MiB | ready s |\n|---|---|---|---|---|---|---|")
+        for name, server in servers.items():
+            ratios = [spread([a / b for a, b in zip(cells[name][c], cells["Switchback"][c])]) for c in CLIENTS]
+            medians = [f"{statistics.median(cells[name][c]):.1f}" for c in CLIENTS]
+            print(f"| {name} | {medians[0]} | {medians[1]} | {ratios[0]} | {ratios[1]} | {memory_mib(server.child):.0f} | {server.start:.2f} |")
+        for name, least in (("FastAPI + onnxruntime", 6), ("MLServer 1.7.1, in process", 20), ("KServe 0.21.0", 30), ("LitServe 0.2.19", 30)):
+            if name in cells:
+                found = statistics.median([a / b for a, b in zip(cells[name][32], cells["Switchback"][32])])
+                print(f"- {name} needs {found:.1f} times as much at 32 clients; at least {least}: {goal(found >= least)}")
+        more = statistics.median(cells["Switchback"][32]) - statistics.median(own)
+        print(f"- beside ONNX Runtime's own call ({statistics.median(own):.1f} µs): {more:.1f} µs; at most 60: {goal(more <= 60)}")
+
+    def batch_section(self):
+        servers = {"alone": self.start(Switchback, self.wide), "maxBatchSize 32": self.start(Switchback, self.wide, extra=", maxBatchSize: 32")}
+        cells = rounds(self.load.wrk, servers, body_of("x", 784), self.options)
+        print("\n### 784-1024-1024-10 MLP, JSON, alone and together\n\n| | µs, 1 client | µs, 32 clients |\n|---|---|---|")
+        for name in servers:
+            print(f"| {name} | {statistics.median(cells[name][1]):.1f} | {statistics.median(cells[name][32]):.1f} |")
+        ratios = {c: [a / b for a, b in zip(cells["alone"][c], cells["maxBatchSize 32"][c])] for c in CLIENTS}
+        print(f"- together needs {spread(ratios[32])} times less at 32 clients; at least 2.4: {goal(statistics.median(ratios[32]) >= 2.4)}")
+        cost = 1 / statistics.median(ratios[1])
+        print(f"- and {cost:.3f} times as much at 1 client; at most 1.05: {goal(cost <= 1.05)}")
+
+    def sentences_section(self):
+        import numpy as np
+        import onnxruntime as ort
+
+        model = CACHE / "minilm/model.onnx"
+        if not model.exists():
+            print("# MiniLM is left out: `make test` makes it", file=sys.stderr)
+            return
+        home = self.folder / "minilm"
+        (home / "m/1").mkdir(parents=True)
+        shutil.copy(model, home / "m/1/model.onnx")
+        server = self.start(Switchback, home)
+        ids = [[1000 + 37 * n for n in range(32)]]
+        tensors = {"input_ids": ids, "attention_mask": [[1] * 32], "token_type_ids": [[0] * 32]}
+        inputs = [{"name": n, "datatype": "INT64", "shape": [1, 32], "data": v} for n, v in tensors.items()]
+        body = json.dumps({"inputs": inputs}).encode()
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        arrays = {n: np.array(v, np.int64) for n, v in tensors.items()}
+        mine = os.sched_getaffinity(0)
+        bare, ours = [], []
+        for _ in range(self.options.rounds):
+            # The same core for both.
+            os.sched_setaffinity(0, {self.core} if self.core is not None else mine)
+            end, before, runs = time.perf_counter() + self.options.seconds, time.process_time_ns(), 0
+            while time.perf_counter() < end:
+                session.run(None, arrays)
+                runs += 1
+            bare.append((time.process_time_ns() - before) / runs / 1000)
+            os.sched_setaffinity(0, mine)
+            ours.append(measure(self.load.wrk, server, body, 1, self.options.seconds))
+        ratios = [a / b for a, b in zip(ours, bare)]
+        print(f"\n### MiniLM, 32 words, 1 client\n\n- bare {statistics.median(bare) / 1000:.2f} ms, served {statistics.median(ours) / 1000:.2f} ms")
+        print(f"- {spread(ratios)} times the bare model; at most 1.05: {goal(statistics.median(ratios) <= 1.05)}")
+
+    def grpc_section(self):
+        servers = {"Switchback": self.start(Switchback, self.digits)}
+        cells = rounds(self.load.h2load, servers, grpc_body("features", 64), self.options)["Switchback"]
+        found = {c: statistics.median(cells[c]) for c in CLIENTS}
+        print(f"\n### digits MLP, gRPC with raw contents\n\n- {found[1]:.1f} µs at 1 client, {found[32]:.1f} µs at 32; at most 100: {goal(max(found.values()) <= 100)}")
+
+    def small_section(self):
+        starts, sizes = [], []
+        for _ in range(self.options.rounds):
+            server = self.start(Switchback, self.digits)
+            starts.append(server.start)
+            self.load.wrk(server.port, body_of("features", 64), 8, 1)
+            sizes.append(memory_mib(server.child))
+            server.stop()
+            self.started.remove(server)
+        print(f"\n### Memory and start, digits loaded\n\n- PSS {max(sizes):.1f} MiB; at most 40: {goal(max(sizes) <= 40)}")
+        print(f"- ready after {max(starts):.2f} s; at most 0.5: {goal(max(starts) <= 0.5)}")
+
+    def cycles_section(self):
+        """Versions come, take over and go; what the process keeps."""
+        model = self.folder / "cycled"
+        shutil.copytree(self.digits, model)
+        server = self.start(Switchback, model, extra=", policy: {latest: 1}, keepPrevious: 0s", control="explicit")
+        count, sizes, times = (60 if self.options.quick else 1000), [], []
+        for cycle in range(2, count + 2):
+            shutil.copytree(model / f"m/{cycle - 1}", model / "m/draft")
+            (model / "m/draft").rename(model / f"m/{cycle}")
+            began = time.perf_counter()
+            get(server.port, "/v2/repository/models/m/load", b"{}")
+            for _ in range(2000):
+                if json.loads(get(server.port, "/v2/models/m")[1])["versions"][-1] == str(cycle):
+                    break
+                time.sleep(0.002)
+            else:
+                sys.exit(f"version {cycle} does not come")
+            times.append((time.perf_counter() - began) * 1000)
+            get(server.port, "/v2/models/m/infer", body_of("features", 64))
+            shutil.rmtree(model / f"m/{cycle - 1}")
+            if cycle % 10 == 0:
+                sizes.append(memory_mib(server.child, "Rss"))
+        early, late = statistics.median(sizes[3:8] or sizes), statistics.median(sizes[-5:])
+        fifth = max(1, len(times) // 5)
+        first, last = statistics.median(times[:fifth]), statistics.median(times[-fifth:])
+        print(f"\n### {count} versions loaded, swapped and unloaded\n\n- resident {early:.1f} MiB after 50, {late:.1f} MiB at the end, {max(sizes):.1f} at most; within 5: {goal(late - early <= 5)}")
+        print(f"- a swap takes {first:.1f} ms at first, {last:.1f} ms at last: {goal(last <= 1.25 * first)}")
+
+    def swaps_section(self):
+        for name, model, body in (("digits", self.digits, body_of("features", 64)), ("784-wide MLP", self.wide, body_of("x", 784))):
+            home = self.folder / f"swapped-{name}"
+            shutil.copytree(model, home)
+            server = self.start(Switchback, home, extra=", policy: {latest: 1}, keepPrevious: 0s")
+            closed_loop.run(server.port, body, 4, 1)
+            steady, swapping, failed, version = [], [], 0, 1
+            ratios = []
+            for _ in range(max(3, self.options.rounds)):
+                calm, bad = closed_loop.run(server.port, body, 4, self.options.seconds)
+                state = {"next": time.perf_counter() + 0.2, "version": version}
+
+                def swap():
+                    if time.perf_counter() >= state["next"]:
+                        state["next"] += 0.7
+                        state["version"] += 1
+                        shutil.copytree(home / "m/1", home / "m/draft")
+                        (home / "m/draft").rename(home / f"m/{state['version']}")
+
+                busy, worse = closed_loop.run(server.port, body, 4, self.options.seconds, swap)
+                version, failed = state["version"], failed + bad + worse
+                steady, swapping = steady + calm, swapping + busy
+                ratios.append(closed_loop.p99(busy) / closed_loop.p99(calm))
+            found = closed_loop.p99(swapping) / closed_loop.p99(steady)
+            print(f"\n### Swaps under load, {name}\n\n- {version - 1} versions, {len(steady) + len(swapping)} requests, {failed} failed: {goal(failed == 0)}")
+            print(f"- p99 {closed_loop.p99(steady) * 1000:.2f} ms steady, {closed_loop.p99(swapping) * 1000:.2f} ms while swapping: {found:.2f}×, by round {spread(ratios)}; at most 1.5: {goal(found <= 1.5)}")
 
 
 def main():
@@ -220,46 +322,28 @@ def main():
     parser.add_argument("--bin", default=str(ROOT / "target/release/switchback"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--sections", default=",".join(SECTIONS), help=f"of {', '.join(SECTIONS)}")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     if options.quick:
-        options.rounds, options.seconds = 1, 0.5
+        options.rounds, options.seconds = 1, 1
     cores = sorted(os.sched_getaffinity(0))
     serving = cores[0] if len(cores) > 1 else None
     if serving is not None:
         os.sched_setaffinity(0, {cores[1]})
-    load_average = os.getloadavg()[0]
-    try:
-        import fastapi  # noqa: F401
-        peers = [("FastAPI + onnxruntime", FastApi)]
-    except ImportError:
-        print("# FastAPI is left out: it is not installed", file=sys.stderr)
-        peers = []
-    started = []
+    print(f"{options.rounds} rounds of {options.seconds:g} s, {len(cores)} cores, load average before {os.getloadavg()[0]:.1f}", flush=True)
     with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        digits, wide = folder / "digits", folder / "wide"
-        shutil.copytree(ROOT / "config/demo/models/digits/1", digits / "m/1")
-        mlp(wide / "m/1/model.onnx")
-        try:
-            def start(kind, *more, **extra):
-                server = kind(options, *more, **extra)
-                started.append(server)
-                return server
-
-            print(f"{options.rounds} rounds of {options.seconds:g} s, {len(cores)} cores, load average before {load_average:.1f}")
-            small = {"Switchback": start(Switchback, digits, folder, serving)}
-            small |= {peer: start(kind, digits, folder, serving) for peer, kind in peers}
-            compare("digits MLP (64-64-10), JSON", small, body_of("features", 64), options, bare(digits, "features", 64, 0.5))
-            large = {"Switchback": start(Switchback, wide, folder, serving)}
-            large["Switchback, maxBatchSize 32"] = start(Switchback, wide, folder, serving, extra=", maxBatchSize: 32")
-            large |= {peer: start(kind, wide, folder, serving) for peer, kind in peers}
-            compare("784-1024-1024-10 MLP, JSON", large, body_of("x", 784), options, bare(wide, "x", 784, 0.5))
-            swaps(small["Switchback"], digits, body_of("features", 64), options)
-        finally:
-            for server in started:
-                server.child.kill()
-                server.child.wait()
+        world = World(options, pathlib.Path(name), serving)
+        for section in options.sections.split(","):
+            if section not in SECTIONS:
+                sys.exit(f"no section {section}: {', '.join(SECTIONS)}")
+            try:
+                getattr(world, f"{section}_section")()
+            except urllib.error.HTTPError as error:
+                sys.exit(f"{section}: {error} {error.read()[:500]}")
+            finally:
+                world.stop()
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":
