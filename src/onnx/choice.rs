@@ -32,7 +32,8 @@ impl Choice {
 /// Positions of the outputs asked for; all where none is named.
 ///
 /// # Errors
-/// `BadRequest` with the names there are.
+/// `BadRequest` with the names there are, or with the one that stands twice: a short request must not
+/// ask for an output a thousand times.
 pub(super) fn choose<'a>(
     signature: &Signature,
     names: impl ExactSizeIterator<Item = &'a str>,
@@ -47,10 +48,37 @@ pub(super) fn choose<'a>(
             Fault::new(FaultKind::BadRequest, detail)
         })
     };
-    names.map(position).collect::<Result<_, _>>().map(Choice::Some)
+    let mut chosen = Vec::with_capacity(names.len().min(signature.outputs.len()));
+    for name in names {
+        let at = position(name)?;
+        if chosen.contains(&at) {
+            return Err(Fault::new(FaultKind::BadRequest, format!("output {name:?} stands twice")));
+        }
+        chosen.push(at);
+    }
+    Ok(Choice::Some(chosen))
 }
 
 /// When an answer is of no use any more to a client that waits for `timeout` from now on.
 pub(super) fn deadline(timeout: Option<Duration>) -> Option<Instant> {
     timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inference::tensor::Dtype;
+    use crate::onnx::signature::Slot;
+
+    #[test]
+    fn outputs_come_in_the_order_asked_for_and_each_once() {
+        let slot = |name: &str| Slot { name: name.to_owned(), dtype: Dtype::Fp32, dims: Vec::new() };
+        let outputs = vec![slot("a"), slot("b"), slot("c")];
+        let signature = Signature { inputs: Vec::new(), outputs, hidden: Vec::new() };
+        let choose = |names: &[&str]| choose(&signature, names.iter().copied());
+        assert_eq!(choose(&[]).unwrap(), Choice::All);
+        assert_eq!(choose(&["c", "a"]).unwrap(), Choice::Some(vec![2, 0]));
+        assert_eq!(choose(&["c", "c"]).unwrap_err().detail, "output \"c\" stands twice");
+        assert_eq!(choose(&["d"]).unwrap_err().detail, "unknown output \"d\", expected \"a\", \"b\", \"c\"");
+    }
 }

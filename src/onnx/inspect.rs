@@ -40,8 +40,8 @@ pub(super) fn look(spec: &EngineSpec, abort: &Abort) -> Result<Facts, String> {
     };
     let mut facts = Facts::default();
     let stat = std::fs::metadata(&path).map_err(|error| about(&path, &error))?;
-    if stat.is_dir() {
-        return Err(about(&path, &"it is a directory"));
+    if !stat.is_file() {
+        return Err(about(&path, &"it is no file"));
     }
     facts.bytes = stat.len();
     facts.looks.insert(path.clone(), looks(&stat));
@@ -49,6 +49,9 @@ pub(super) fn look(spec: &EngineSpec, abort: &Abort) -> Result<Facts, String> {
     for place in &places {
         let file = confined(&folder, place).map_err(|error| about(&path, &error))?;
         let stat = std::fs::metadata(&file).map_err(|error| about(&file, &error))?;
+        if !stat.is_file() {
+            return Err(about(&file, &"it is no file"));
+        }
         facts.bytes += stat.len();
         facts.looks.insert(file, looks(&stat));
     }
