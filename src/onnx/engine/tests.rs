@@ -472,7 +472,7 @@ async fn a_model_file_that_is_missing_empty_truncated_or_garbage_is_refused_with
     std::fs::remove_file(spec.path()).unwrap();
     std::fs::create_dir(spec.path()).unwrap();
     let reason = refusal(spec).await;
-    assert!(reason.contains("directory"), "{reason}");
+    assert!(reason.ends_with("it is no file"), "{reason}");
 }
 
 #[tokio::test]
