@@ -151,7 +151,7 @@ class MlServer(Peer):
         (home / "settings.json").write_text(json.dumps(settings))
         model_settings = {"name": "m", "implementation": "onnx_model.OnnxModel", "parameters": {"uri": str(model / "m/1/model.onnx")}}
         (home / "model-settings.json").write_text(json.dumps(model_settings))
-        return [self.python().parent / "mlserver", "start", home]
+        return [self.python(), self.python().parent / "mlserver", "start", home]
 
 
 class KServe(Peer):

@@ -70,7 +70,7 @@ class MLServer:
     def start(self):
         """Starts it and waits until every model is ready."""
         self.process = Process(
-            [os.path.join(os.path.dirname(PYTHON), "mlserver"), "start", self.folder],
+            [PYTHON, os.path.join(os.path.dirname(PYTHON), "mlserver"), "start", self.folder],
             "mlserver",
             env={
                 "MLSERVER_HOST": "127.0.0.1",

@@ -428,8 +428,9 @@ class Clients:
                                   self.want[1]["probabilities"]), answer["how"]
 
     def mlserver_infer(self):
-        command = os.path.join(CACHE, "venv-mlserver", "bin", "mlserver")
-        if not os.access(command, os.X_OK):
+        # The script's first line names where its environment was made, which may have moved since.
+        command = [os.path.join(CACHE, "venv-mlserver", "bin", name) for name in ("python", "mlserver")]
+        if not all(os.access(part, os.X_OK) for part in command):
             raise Skip("no mlserver command")
         with tempfile.TemporaryDirectory() as folder:
             asked, answered = os.path.join(folder, "in.jsonl"), os.path.join(folder, "out.jsonl")
@@ -437,7 +438,7 @@ class Clients:
                 for row in ROWS:
                     tensor = {"name": "features", "shape": [1, 30], "datatype": "FP32", "data": row.tolist()}
                     out.write(json.dumps({"inputs": [tensor]}) + "\n")
-            ran = subprocess.run([command, "infer", "-u", self.proxy.main, "-m", "cancer", "-i", asked, "-o", answered],
+            ran = subprocess.run([*command, "infer", "-u", self.proxy.main, "-m", "cancer", "-i", asked, "-o", answered],
                                  capture_output=True, text=True, timeout=110)
             equal(ran.returncode, 0, ran.stderr[-1500:])
             with open(answered) as lines:
