@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::config::ModelControl;
 use crate::control::repository::{Keeper, Looked};
@@ -26,34 +26,58 @@ pub(super) async fn keep(
     on_a_thread(&keeper, Keeper::settle).await;
     match (control, commands) {
         (ModelControl::Poll, _) => poll(keeper, every).await,
-        (_, Some(mut commands)) => {
-            while let Some(command) = commands.recv().await {
-                let keeper = keeper.clone();
-                let _ = tokio::task::spawn_blocking(move || keeper.carry_out(command)).await;
-            }
-        }
-        (_, None) => {}
+        (_, commands) => obey(keeper, every, commands).await,
     }
+}
+
+/// Carries out clients' commands, where they may give any. Previous versions go by the clock.
+async fn obey(keeper: Arc<Keeper>, every: Duration, mut commands: Option<mpsc::Receiver<Command>>) {
+    let mut clock = clock(every);
+    loop {
+        let command = async {
+            match &mut commands {
+                Some(commands) => commands.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = clock.tick() => {
+                on_a_thread(&keeper, Keeper::expire).await;
+            }
+            command = command => match command {
+                Some(command) => {
+                    on_a_thread(&keeper, |keeper| keeper.carry_out(command)).await;
+                }
+                None => commands = None,
+            },
+        }
+    }
+}
+
+fn clock(every: Duration) -> Interval {
+    let mut clock = interval(every);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    clock
 }
 
 async fn poll(keeper: Arc<Keeper>, every: Duration) {
     let (changed, mut changes) = mpsc::channel(1);
     let mut watch = Watch::new(changed);
     // Not every file system tells of changes, and a folder may come later: so there is a clock too.
-    let mut clock = interval(every);
-    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut clock = clock(every);
     loop {
         watch.follow(keeper.folders());
         tokio::select! {
             _ = clock.tick() => {}
             Some(()) = changes.recv() => {
-                while tokio::time::timeout(QUIET, changes.recv()).await.is_ok_and(|more| more.is_some()) {}
+                tokio::time::sleep(QUIET).await;
+                let _ = changes.try_recv();
             }
         }
         if !keeper.has_repositories() {
             continue;
         }
-        // A file that is written without an end is looked at again at the next tick.
+        // A file that is written without an end is looked at again at the next tick, or change.
         for _ in 0..10 {
             if on_a_thread(&keeper, Keeper::look).await != Some(Looked::Unsettled) {
                 break;

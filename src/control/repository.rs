@@ -65,7 +65,7 @@ struct Kept {
     /// The table after which rollouts were last told of candidates.
     told_at: u64,
     /// What the folders looked like at the last look: a version is taken once it looks the same twice.
-    seen: BTreeMap<ModelName, Found>,
+    seen: Folders,
 }
 
 struct Refused {
@@ -90,6 +90,15 @@ pub enum Looked {
     Unsettled,
     /// The table was changed.
     Changed,
+}
+
+/// Versions to choose from, by model.
+type Folders = BTreeMap<ModelName, Found>;
+
+/// What lies in the folders now.
+fn folders(models: &[ModelSpec]) -> Folders {
+    let of = |model: &ModelSpec| Some((model.name.clone(), scan(model, model.repository.as_ref()?)));
+    models.iter().filter_map(of).collect()
 }
 
 fn scan(model: &ModelSpec, repository: &RepositorySpec) -> Found {
@@ -144,7 +153,10 @@ impl Keeper {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let is_same = self.state().declared.hash == declared.hash;
         let always = !is_same || self.board.has_lost();
-        let rollouts = self.serve(&declared, always)?.unwrap_or_else(|| self.plan(&declared).rollouts);
+        let folders = folders(&declared.models);
+        let rollouts = self
+            .serve(&declared, &folders, always)?
+            .unwrap_or_else(|| self.plan(&declared, &folders).rollouts);
         self.rollouts.declare(rollouts, &declared.hash, Some(receivers));
         self.state().declared = declared;
         Ok(())
@@ -157,48 +169,66 @@ impl Keeper {
         for engine in engines(&self.board.table()) {
             wait(&engine);
         }
-        if let Err(error) = self.bring(&declared, false) {
-            tracing::error!(%error, "the versions in the model folders cannot be served");
-        }
+        self.bring_or_log(&declared, &folders(&declared.models));
     }
 
-    /// Looks at the folders and serves what has come.
+    /// Looks at the folders and serves what has come. Files that are still being written are passed over,
+    /// and hold up nobody else's.
     pub fn look(&self) -> Looked {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let declared = self.state().declared.clone();
-        let mut unsettled = false;
-        let mut seen = BTreeMap::new();
-        for model in &declared.models {
-            let Some(repository) = &model.repository else { continue };
-            let found = repository.scan().unwrap_or_default();
-            let state = self.state();
-            let known = state.seen.get(&model.name);
-            let served = served(&state.applied, &model.name);
-            unsettled |= found.iter().any(|(number, stamp)| {
-                served.get(number) != Some(stamp) && known.and_then(|known| known.get(number)) != Some(stamp)
+        let mut folders = folders(&declared.models);
+        let unsettled = self.pass_over_unsettled(&mut folders);
+        match self.bring_or_log(&declared, &folders) {
+            _ if unsettled => Looked::Unsettled,
+            Some(true) => Looked::Changed,
+            Some(false) => {
+                self.remind(&declared, &folders);
+                Looked::Same
+            }
+            None => Looked::Same,
+        }
+    }
+
+    /// Takes out what does not look as it did before, leaves what is served as it is, and says whether
+    /// there was any such.
+    fn pass_over_unsettled(&self, folders: &mut Folders) -> bool {
+        let mut state = self.state();
+        let before = std::mem::replace(&mut state.seen, folders.clone());
+        let mut any = false;
+        for (model, found) in folders {
+            let (before, served) = (before.get(model), served(&state.applied, model));
+            found.retain(|number, stamp| {
+                let served = served.get(number);
+                if served == Some(stamp) || before.and_then(|before| before.get(number)) == Some(stamp) {
+                    return true;
+                }
+                any = true;
+                served.inspect(|served| *stamp = **served).is_some()
             });
-            seen.insert(model.name.clone(), found);
         }
-        self.state().seen = seen;
-        if unsettled {
-            return Looked::Unsettled;
+        any
+    }
+
+    /// Takes previous versions off the table whose time is over, and looks at no folder for it.
+    pub fn expire(&self) {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
+        let (now, before) = (Instant::now(), state.previous.len());
+        state.previous.retain(|_, until| *until > now);
+        if state.previous.len() == before {
+            return;
         }
-        match self.bring(&declared, false) {
-            Ok(true) => Looked::Changed,
-            Ok(false) => {
-                self.remind(&declared);
-                Looked::Same
-            }
-            Err(error) => {
-                tracing::error!(%error, "the versions in the model folders cannot be served");
-                Looked::Same
-            }
-        }
+        let declared = state.declared.clone();
+        let models = declared.models.iter().filter(|model| model.repository.is_some());
+        let folders = models.map(|model| (model.name.clone(), served(&state.applied, &model.name))).collect();
+        drop(state);
+        self.bring_or_log(&declared, &folders);
     }
 
     /// Tells rollouts of their candidates again: one that came while another was tried waits for the end
     /// of that.
-    fn remind(&self, declared: &Declared) {
+    fn remind(&self, declared: &Declared, folders: &Folders) {
         let generation = self.board.table().generation;
         let is_busy = |model: &ModelName| {
             self.board.overlay(model.as_str()).is_some_and(|overlay| !overlay.versions.is_empty())
@@ -208,7 +238,7 @@ impl Keeper {
             return;
         }
         self.state().told_at = generation;
-        self.rollouts.declare(self.plan(declared).rollouts, &declared.hash, None);
+        self.rollouts.declare(self.plan(declared, folders).rollouts, &declared.hash, None);
     }
 
     /// Carries a client's command out and answers it.
@@ -243,7 +273,7 @@ impl Keeper {
             }
             What::Unload => _ = self.state().unloaded.insert(name.clone()),
         }
-        if let Err(error) = self.bring(&declared, true) {
+        if let Err(error) = self.bring(&declared, &folders(&declared.models), true) {
             self.state().unloaded = before;
             return refuse(format!("{model}: {error}"));
         }
@@ -259,8 +289,8 @@ impl Keeper {
 
     /// Puts what `declared` and the folders say on the table and before the deciding thread; says whether
     /// anything changed. `always` builds the table anew even where nothing did.
-    fn bring(&self, declared: &Declared, always: bool) -> Result<bool, String> {
-        let rollouts = self.serve(declared, always)?;
+    fn bring(&self, declared: &Declared, folders: &Folders, always: bool) -> Result<bool, String> {
+        let rollouts = self.serve(declared, folders, always)?;
         let changed = rollouts.is_some();
         if let Some(rollouts) = rollouts {
             self.rollouts.declare(rollouts, &declared.hash, None);
@@ -268,12 +298,24 @@ impl Keeper {
         Ok(changed)
     }
 
+    /// The same where nobody waits for the outcome; none where it failed.
+    fn bring_or_log(&self, declared: &Declared, folders: &Folders) -> Option<bool> {
+        let failed =
+            |error: &String| tracing::error!(%error, "the versions in the model folders cannot be served");
+        self.bring(declared, folders, false).inspect_err(failed).ok()
+    }
+
     /// Puts what `declared` and the folders say on the table, without the versions that can't be loaded;
     /// gives the rollouts as they are to be declared if anything changed.
-    fn serve(&self, declared: &Declared, always: bool) -> Result<Option<Vec<RolloutSpec>>, String> {
+    fn serve(
+        &self,
+        declared: &Declared,
+        folders: &Folders,
+        always: bool,
+    ) -> Result<Option<Vec<RolloutSpec>>, String> {
         let mut held: Vec<Arc<Engine>> = Vec::new();
         for _ in 0..MOST_REFUSED {
-            let plan = self.plan(declared);
+            let plan = self.plan(declared, folders);
             if !always && plan.models == self.state().applied {
                 return Ok(None);
             }
@@ -300,13 +342,7 @@ impl Keeper {
     }
 
     /// What is to be on the table, without the versions that are refused.
-    fn plan(&self, declared: &Declared) -> Plan {
-        // Folders are read before the state is locked: clients ask for the index meanwhile.
-        let folders: BTreeMap<ModelName, Found> = declared
-            .models
-            .iter()
-            .filter_map(|model| Some((model.name.clone(), scan(model, model.repository.as_ref()?))))
-            .collect();
+    fn plan(&self, declared: &Declared, folders: &Folders) -> Plan {
         let state = self.state();
         let (table, now) = (self.board.table(), Instant::now());
         let mut plan = Plan {

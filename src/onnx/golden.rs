@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Tensors are written as in the Open Inference Protocol. Outputs that are not named are not
-//! compared. A number agrees when it differs by no more than `absolute` plus `relative` times the
+//! compared, and an example may name none: it is a recorded sample then, which has to be answered. A number agrees when it differs by no more than `absolute` plus `relative` times the
 //! number expected; everything else has to be the same. The inputs serve as the warm-up as well.
 
 use std::path::Path;
@@ -85,7 +85,7 @@ struct RawExample<'a> {
     #[serde(borrow)]
     inputs: &'a RawValue,
     #[serde(borrow)]
-    outputs: &'a RawValue,
+    outputs: Option<&'a RawValue>,
     tolerance: Option<Tolerance>,
 }
 
@@ -110,7 +110,7 @@ fn parse(bytes: &[u8]) -> Result<Golden, String> {
         };
         Ok(Example {
             inputs: tensors("inputs", example.inputs)?,
-            outputs: tensors("outputs", example.outputs)?,
+            outputs: example.outputs.map_or(Ok(Vec::new()), |outputs| tensors("outputs", outputs))?,
             tolerance: example.tolerance.unwrap_or(raw.tolerance),
         })
     });
@@ -235,6 +235,14 @@ mod tests {
         assert!(checked(Vec::new()).unwrap_err().contains("no output \"y\""));
         let failed = parse(TEXT.as_bytes()).unwrap().check(|_| Err(EngineError::Failed("odd".into())));
         assert!(failed.unwrap_err().contains("examples[0]: the model failed: odd"));
+    }
+
+    #[test]
+    fn an_example_without_outputs_is_a_sample_that_has_to_be_answered() {
+        let text = r#"{"examples": [{"inputs": [{"name": "x", "datatype": "BOOL", "shape": [1], "data": [true]}]}]}"#;
+        let golden = parse(text.as_bytes()).unwrap();
+        golden.check(|_| Ok(answers([1.0, 2.0], 3))).unwrap();
+        assert!(golden.check(|_| Err(EngineError::Failed("odd".into()))).is_err());
     }
 
     #[test]

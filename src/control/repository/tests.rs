@@ -166,6 +166,34 @@ fn files_that_still_change_are_left_alone_until_they_are_quiet() {
 }
 
 #[test]
+fn files_that_change_without_an_end_hold_up_no_other_version_and_not_what_serves() {
+    let house = House::new(&[1], "keepPrevious: 0s");
+    for longer in 0..20 {
+        // Version 2 is written all the time, version 1 is written over; version 3 is whole at once.
+        house.add(2, &model_file("lookup")[..40 + longer]);
+        house.add(1, &model_file("lookup")[..40 + longer]);
+        if longer == 5 {
+            house.add(3, &model_file("lookup"));
+        }
+        assert_eq!(house.keeper.look(), Looked::Unsettled);
+        assert_eq!(house.stable(), if longer > 5 { "3" } else { "1" }, "look {longer}");
+    }
+}
+
+#[test]
+fn a_previous_version_goes_where_nobody_looks_at_folders_too() {
+    let mut house = House::new(&[1], "keepPrevious: 50ms");
+    house.add(2, &model_file("lookup"));
+    house.command("m", What::Load).unwrap();
+    house.add(3, &model_file("lookup"));
+    while house.board.table().model("m").unwrap().versions.len() > 1 {
+        house.keeper.expire();
+    }
+    // What came meanwhile waits for a command.
+    assert_eq!(without_ending(house.index()), ["m 2 READY"]);
+}
+
+#[test]
 fn the_previous_version_stays_for_as_long_as_it_is_told_and_then_goes() {
     let house = House::new(&[1], "keepPrevious: 50ms");
     house.add(2, &model_file("lookup"));
