@@ -348,6 +348,30 @@ mod tests {
     }
 
     #[test]
+    fn a_library_that_is_too_old_is_an_error_with_both_versions() {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, path) = (folder.path().join("old.c"), folder.path().join("libonnxruntime.so"));
+        // As a release of 2021 begins: it knows no interface of this number.
+        let old = "static const void *api(unsigned v) { (void)v; return 0; }\n\
+                   static const char *version(void) { return \"1.10.0\"; }\n\
+                   static struct { const void *(*api)(unsigned); const char *(*version)(void); } base = {api, version};\n\
+                   const void *OrtGetApiBase(void) { return &base; }\n";
+        std::fs::write(&source, old).unwrap();
+        let compiler = std::process::Command::new("cc")
+            .args(["-shared", "-fPIC", "-o"])
+            .arg(&path)
+            .arg(&source)
+            .status();
+        assert!(compiler.unwrap().success());
+        let line = in_a_process_of_its_own("child_prints_the_error", &path);
+        let wanted = format!(
+            "ONNX Runtime at {} (from ORT_DYLIB_PATH) is version 1.10.0, needed is 1.24 or newer",
+            path.display()
+        );
+        assert!(line.contains(&wanted), "{line}");
+    }
+
+    #[test]
     fn a_failure_is_not_for_ever() {
         let line = in_a_process_of_its_own("child_recovers_when_the_file_is_right", Path::new("/nowhere/x"));
         assert!(line.contains("then Ok("), "{line}");
