@@ -243,10 +243,7 @@ impl Cluster {
                 }
             }
         }
-        let same = next.len() == old.len() && next.iter().zip(old.iter()).all(|(a, b)| Arc::ptr_eq(a, b));
-        if next.is_empty() || same {
-            return;
-        }
+        let Some(next) = changed(&old, next) else { return };
         tracing::info!(
             endpoints = next.len(),
             before = old.len(),
@@ -271,6 +268,16 @@ impl Cluster {
         });
         self.spec.balance.resolve.filter(|_| named)
     }
+}
+
+/// The members after a lookup: those of `old` that are still among them, in their order, and then the
+/// new ones. `None` where they are the same, in whatever order a name server gave them, or none.
+fn changed(old: &[Arc<Endpoint>], found: Vec<Arc<Endpoint>>) -> Option<Vec<Arc<Endpoint>>> {
+    let is_in = |members: &[Arc<Endpoint>], one: &Arc<Endpoint>| members.iter().any(|m| Arc::ptr_eq(m, one));
+    let mut next: Vec<_> = old.iter().filter(|member| is_in(&found, member)).cloned().collect();
+    let stayed = next.len();
+    next.extend(found.into_iter().filter(|member| !is_in(old, member)));
+    (!next.is_empty() && (next.len() > stayed || stayed < old.len())).then_some(next)
 }
 
 /// Every place of `spec`.

@@ -124,6 +124,21 @@ async fn names_become_their_addresses_and_those_that_stay_keep_their_record() {
     assert_eq!(cluster.changes(), changes);
 }
 
+#[test]
+fn the_order_of_a_name_servers_answers_changes_nothing() {
+    let cluster = cluster(&[1, 2, 3], |_| {});
+    let old = cluster.members();
+    let take = |indices: &[usize]| indices.iter().map(|index| old[*index].clone()).collect::<Vec<_>>();
+    let same = |a: &[Arc<Endpoint>], b: &[Arc<Endpoint>]| {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b))
+    };
+    assert!(changed(&old, take(&[2, 0, 1])).is_none());
+    assert!(changed(&old, Vec::new()).is_none(), "without any there would be nobody to ask");
+    assert!(same(&changed(&old, take(&[2, 0])).unwrap(), &take(&[0, 2])));
+    assert!(same(&changed(&take(&[0, 1]), take(&[2, 1])).unwrap(), &take(&[1, 2])));
+    assert!(same(&changed(&take(&[0, 1]), take(&[2, 1, 0])).unwrap(), &take(&[0, 1, 2])));
+}
+
 #[tokio::test]
 async fn a_name_that_cannot_be_looked_up_keeps_what_it_had() {
     let cluster = cluster(&[9], |spec| {
