@@ -226,6 +226,9 @@ impl Cluster {
                     continue;
                 }
             };
+            // Many servers give the same addresses in another order each time.
+            let mut found: Vec<SocketAddr> = found.collect();
+            found.sort_unstable();
             for address in found {
                 if next.len() >= MOST_ENDPOINTS || !seen.insert((address, place.authority.clone())) {
                     continue;

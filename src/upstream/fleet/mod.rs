@@ -1,7 +1,7 @@
 //! One worker's way to an upstream: a pool of connections for each endpoint, and the choice of one.
 //!
 //! An upstream that is one endpoint for good is its pool and nothing else: no choice, no counting.
-//! With several, two endpoints are drawn and the less loaded is asked ([`choose`], [`load`]). What
+//! With several, two endpoints are drawn and the less loaded is asked ([`mod@choose`], [`load`]). What
 //! one worker learns of load stays with it; what is learnt of an endpoint's health is shared, in
 //! the [`Cluster`].
 
