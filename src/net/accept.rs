@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::coop::unconstrained;
 use tokio::task::{JoinError, JoinSet, yield_now};
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::drain::{Drain, Latch, Seats, subscribe};
@@ -30,6 +30,9 @@ use crate::base::Network;
 /// How long accepting rests when the process has no descriptors left: retrying at once would only
 /// spin, for the connection stays in the queue.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// Between two lines about that: it may go on for long, and each is counted anyhow.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// How a listener ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,12 +83,15 @@ where
         watch,
     });
     let mut tasks = JoinSet::new();
+    let logged = Cell::new(None);
     let deadline = loop {
         tokio::select! {
             biased;
             deadline = drain.started() => break deadline,
             Some(ended) = tasks.join_next() => gate.reaped(ended),
-            (accepted, peer) = next_connection(&socket, &gate.watch) => gate.admit(accepted, peer, &mut tasks),
+            (accepted, peer) = next_connection(&socket, &gate.watch, &logged) => {
+                gate.admit(accepted, peer, &mut tasks);
+            }
         }
     };
 
@@ -259,7 +265,7 @@ async fn handshake(
 
 // === accepting ===
 
-/// The next connection. Errors are counted and survived.
+/// The next connection. Errors are counted and survived; `logged` is when one was last written down.
 ///
 /// # Cancel safety
 ///
@@ -268,6 +274,7 @@ async fn handshake(
 async fn next_connection(
     socket: &AcceptSocket,
     watch: &impl ConnectionWatch,
+    logged: &Cell<Option<Instant>>,
 ) -> (StreamSocket, Option<SocketAddr>) {
     loop {
         let error = match poll_fn(|cx| socket.poll_accept(cx)).await {
@@ -278,7 +285,11 @@ async fn next_connection(
             AcceptTrouble::ThatConnection => {}
             AcceptTrouble::Ours(why) => {
                 watch.refused(why);
-                tracing::warn!(%error, "accepting rests for a moment");
+                let now = Instant::now();
+                if logged.get().is_none_or(|last| now.duration_since(last) >= QUIET) {
+                    logged.set(Some(now));
+                    tracing::warn!(%error, "accepting rests for a moment, again and again while this lasts");
+                }
                 sleep(ACCEPT_REST).await;
             }
         }

@@ -224,10 +224,19 @@ fn ticks(pid: u32) -> u64 {
 fn without_descriptors_it_serves_those_that_are_there_rests_and_recovers() {
     let upstream = Upstream::echo("v1");
     let sidecar = Sidecar::start(&one_version(&upstream.url(), ""));
-    let open = std::fs::read_dir(format!("/proc/{}/fd", sidecar.pid())).unwrap().count();
     let mut known = RawClient::connect(sidecar.main());
     assert_eq!(known.post("/x", "", b"hello").status, 200);
-    let limit = open + 12;
+    // Until every thread has opened what it needs, the same number for some time.
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", sidecar.pid())).unwrap().count();
+    let (mut before, mut same) = (0, 0);
+    blocking_until("nothing more is opened", || {
+        assert_eq!(RawClient::connect(sidecar.main()).post("/x", "", b"hello").status, 200);
+        let now = open();
+        same = if now <= before { same + 1 } else { 0 };
+        before = before.max(now);
+        (same > 100).then_some(())
+    });
+    let limit = before + 12;
     let set = |limit: String| {
         let pid = sidecar.pid().to_string();
         let done = std::process::Command::new("prlimit")
