@@ -124,6 +124,7 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     let rollouts = Arc::new(rollouts);
     let keeper = Keeper::new(board.clone(), fleet, rollouts.clone(), declared(&config));
     let listening = addresses.clone();
+    let counts = registry.clone();
     let parts = Parts {
         board: board.clone(),
         registry,
@@ -144,7 +145,8 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     health::start(&board).context("can't start the thread for health checks")?;
     let reaching = tokio::spawn(async move {
         let watching = certificates.watch(tls, board);
-        tokio::join!(asked.watch_upstreams(), memory.watch(), watching)
+        let measuring = memory.watch(|| counts.merged().is_idle());
+        tokio::join!(asked.watch_upstreams(), measuring, watching)
     });
     let keeping = tokio::spawn(folders::keep(keeper, config.model_control, config.poll_interval, commands));
     announce(&addresses, admin.address())?;

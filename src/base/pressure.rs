@@ -20,12 +20,14 @@ pub enum Level {
 }
 
 impl Level {
-    /// The level when this share of what may be used is used.
-    pub fn at(used: f64) -> Self {
+    /// The level when this share of what may be used is used, and `floor` of it is so whatever is
+    /// spared: a floor that is high raises what counts as short, to parts of what is left above it.
+    pub fn at(used: f64, floor: f64) -> Self {
+        let from = |usual: f64, part: f64| usual.max(floor + (1.0 - floor) * part);
         match used {
-            _ if used >= 0.95 => Self::All,
-            _ if used >= 0.90 => Self::Canaries,
-            _ if used >= 0.80 => Self::Shadows,
+            _ if used >= from(0.95, 0.75).min(1.0) => Self::All,
+            _ if used >= from(0.90, 0.50) => Self::Canaries,
+            _ if used >= from(0.80, 0.25) => Self::Shadows,
             _ => Self::Calm,
         }
     }
@@ -58,10 +60,25 @@ mod tests {
         let pressure = Pressure::default();
         let levels = [(0.0, Level::Calm), (0.8, Level::Shadows), (0.9, Level::Canaries), (2.0, Level::All)];
         for (used, level) in levels {
-            assert_eq!(Level::at(used), level);
+            assert_eq!(Level::at(used, 0.0), level);
             assert_eq!(pressure.set(level), level != Level::Calm);
             assert_eq!(pressure.level(), level);
             assert!(!pressure.set(level));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_given_up_is_no_reason_to_spare_but_the_ceiling_stays() {
+        for (used, floor, level) in [
+            (0.96, 0.96, Level::Calm),
+            (0.97, 0.96, Level::Shadows),
+            (0.981, 0.96, Level::Canaries),
+            (0.99, 0.96, Level::All),
+            (0.85, 0.50, Level::Shadows),
+            (1.0, 0.999, Level::All),
+            (1.2, 1.2, Level::All),
+        ] {
+            assert_eq!(Level::at(used, floor), level, "{used} {floor}");
         }
     }
 }

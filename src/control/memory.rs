@@ -2,6 +2,10 @@
 //!
 //! What counts is resident memory, the figure that the kernel kills by. Everything else bounds what
 //! one client or one copy may hold; this bounds all of it together, whatever clients do.
+//!
+//! Not all of it can be given up: models stay, and so does what the allocator keeps for the next
+//! burst. Whatever is used while no request is under way is such a floor, and what counts as short is
+//! measured above it; else one burst could have everything refused for ever.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -44,19 +48,23 @@ impl Memory {
         self.ceiling.map(|ceiling| self.used.load(Relaxed) as f64 / ceiling.max(1) as f64)
     }
 
-    /// Measures again and again, as long as it is polled.
+    /// Measures again and again, as long as it is polled. `is_idle` says whether no request is under
+    /// way; it is asked only where memory may be short.
     ///
     /// # Cancel safety
     /// Safe: the latest level stays.
-    pub async fn watch(&self) {
+    pub async fn watch(&self, is_idle: impl Fn() -> bool) {
         let Some(ceiling) = self.ceiling else { return std::future::pending().await };
         let mut looks = tokio::time::interval(EVERY);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut floor = 0.0_f64;
         loop {
             looks.tick().await;
             let Some(used) = resident() else { continue };
             self.used.store(used, Relaxed);
-            let level = Level::at(used as f64 / ceiling.max(1) as f64);
+            let share = used as f64 / ceiling.max(1) as f64;
+            floor = floor_after(floor, share, &is_idle);
+            let level = Level::at(share, floor);
             if self.pressure.set(level) {
                 match level {
                     Level::Calm => tracing::info!(used, ceiling, "memory is no longer short"),
@@ -69,6 +77,15 @@ impl Memory {
                 }
             }
         }
+    }
+}
+
+/// What cannot be given up, as far as is known when `share` is used.
+fn floor_after(floor: f64, share: f64, is_idle: impl Fn() -> bool) -> f64 {
+    match Level::at(share, 0.0) {
+        Level::Calm => 0.0,
+        _ if is_idle() => share,
+        _ => floor.min(share),
     }
 }
 
@@ -119,13 +136,23 @@ mod tests {
         assert_eq!(limit("9223372036854771712\n"), None);
     }
 
+    #[test]
+    fn what_an_idle_process_uses_is_what_it_cannot_give_up() {
+        let (idle, busy) = (|| true, || false);
+        assert!((floor_after(0.0, 0.97, busy) - 0.0).abs() < 1e-9);
+        assert!((floor_after(0.0, 0.97, idle) - 0.97).abs() < 1e-9);
+        assert!((floor_after(0.97, 0.99, busy) - 0.97).abs() < 1e-9);
+        assert!((floor_after(0.97, 0.93, busy) - 0.93).abs() < 1e-9);
+        assert!((floor_after(0.93, 0.5, busy) - 0.0).abs() < 1e-9);
+    }
+
     #[tokio::test]
     async fn a_ceiling_that_is_passed_spares_everything() {
         let memory = Memory::new(Some(1 << 20));
         let pressure = memory.pressure();
         assert_eq!(pressure.level(), Level::Calm);
         tokio::select! {
-            () = memory.watch() => {}
+            () = memory.watch(|| true) => {}
             () = async { while pressure.level() != Level::All { tokio::task::yield_now().await } } => {}
         }
         assert!(memory.share().unwrap() > 1.0);

@@ -56,6 +56,15 @@ pub struct Merged {
     pub overflowed: u64,
 }
 
+impl Merged {
+    /// Whether no request and no copy is under way.
+    pub fn is_idle(&self) -> bool {
+        let versions = self.versions.iter().map(|(_, shard)| &shard.in_flight);
+        let mirrors = self.mirrors.iter().map(|(_, shard)| &shard.in_flight);
+        versions.chain(mirrors).all(|gauge| gauge.get() <= 0)
+    }
+}
+
 /// The list of all shards. Shared by every worker and reader.
 #[derive(Debug)]
 pub struct Registry {
@@ -276,6 +285,7 @@ mod tests {
         assert_eq!(roles, [Role::Canary, Role::Stable]);
         let (_, stable) = &merged.versions[1];
         assert_eq!((stable.outcome(Outcome::Success), stable.in_flight.get()), (6, 3));
+        assert!(!merged.is_idle());
         assert_eq!(stable.latency.snapshot().count(), 3);
     }
 
@@ -293,6 +303,7 @@ mod tests {
         }
         let merged = registry.merged();
         assert_eq!(merged.versions[0].1.in_flight.get(), 0, "a gauge does not outlive its shard");
+        assert!(merged.is_idle());
         assert!(registry.lock().versions.values().all(|entry| entry.live.is_empty()));
     }
 
