@@ -1,9 +1,9 @@
-//! Who asks: bearer tokens (RFC 6750), and what each of them opens.
+//! Who asks: bearer tokens (RFC 6750) and certificates, and what each of them opens.
 //!
-//! Without tokens there is nobody to tell apart, and [`guard`](super::guard) decides by the address
-//! alone. With tokens every path but health and metrics needs one. It may also come as the password
+//! Without either there is nobody to tell apart, and [`guard`](super::guard) decides by the address
+//! alone. With them every path but health and metrics needs one. A token may also come as the password
 //! of Basic authentication (RFC 7617): some webhook senders, Flagger among them, know nothing but a
-//! URL.
+//! URL. Whoever shows both is judged by the token: it was meant for this request.
 //!
 //! Deliberately absent: sessions, expiry and lock-outs. A token is long enough not to be guessed, and
 //! a lock-out would be a way to keep operators from rolling back.
@@ -17,9 +17,10 @@ use http::{HeaderMap, Method};
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 
 use super::base64;
-use crate::config::{AdminRole, AdminToken};
+use crate::certs::names::Names;
+use crate::config::{AdminClient, AdminRole, AdminToken};
 
-/// Who asks when there are no tokens.
+/// Who asks when nobody is told apart.
 const LOCAL: &str = "local";
 
 /// Between two lines about failed logins.
@@ -29,6 +30,7 @@ const QUIET: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Access {
     tokens: Vec<Token>,
+    clients: Vec<AdminClient>,
     denials: Denials,
 }
 
@@ -42,18 +44,18 @@ struct Token {
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Caller {
-    /// The name of the token, or `local`.
+    /// The name of the token or of the certificate's owner, or `local`.
     pub(super) name: String,
 }
 
 /// Why somebody is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Denial {
-    /// There is no token.
+    /// There is no token, nor a certificate that somebody is known by.
     NoToken,
     /// Nobody has this token.
     UnknownToken,
-    /// The token may only read.
+    /// Who it is may only read.
     Role,
 }
 
@@ -73,9 +75,11 @@ impl Denial {
     /// What whoever asked is told.
     pub(super) fn line(self) -> &'static str {
         match self {
-            Self::NoToken => "a token is needed here: send \"Authorization: Bearer TOKEN\"",
+            Self::NoToken => {
+                "a token or a known certificate is needed here: send \"Authorization: Bearer TOKEN\""
+            }
             Self::UnknownToken => "this token is not known here",
-            Self::Role => "this token may only look: a change takes one with the role `operate`",
+            Self::Role => "who may only look cannot change anything: that takes the role `operate`",
         }
     }
 
@@ -90,35 +94,50 @@ impl Denial {
 }
 
 impl Access {
-    /// For these tokens; without any, whoever gets this far is `local` and may do everything.
-    pub(super) fn new(tokens: &[AdminToken]) -> Self {
+    /// For these tokens and certificates; without any, whoever gets this far is `local` and may do
+    /// everything.
+    pub(super) fn new(tokens: &[AdminToken], clients: &[AdminClient]) -> Self {
         let token = |token: &AdminToken| Token {
             name: token.name.clone(),
             role: token.role,
             digest: sha256(token.secret.expose().as_bytes()),
         };
-        Self { tokens: tokens.iter().map(token).collect(), denials: Denials::default() }
+        let tokens = tokens.iter().map(token).collect();
+        Self { tokens, clients: clients.to_vec(), denials: Denials::default() }
     }
 
-    /// Whether there are tokens.
-    pub(super) fn has_tokens(&self) -> bool {
-        !self.tokens.is_empty()
+    /// Whether callers are told apart.
+    pub(super) fn has_callers(&self) -> bool {
+        !self.tokens.is_empty() || !self.clients.is_empty()
     }
 
-    /// Who asks for this, if they may.
+    /// Who asks for this, if they may; `shown` are the names in the certificate that they have shown.
     ///
     /// # Errors
     /// Why they may not. It is counted, and logged now and then.
-    pub(super) fn caller(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<Caller, Denial> {
-        if !self.has_tokens() {
+    pub(super) fn caller(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        shown: Option<&Names>,
+    ) -> Result<Caller, Denial> {
+        if !self.has_callers() {
             return Ok(Caller { name: LOCAL.to_owned() });
         }
-        let found = match presented(headers) {
-            None => Err(Denial::NoToken),
-            Some(secret) => self.find(&secret).ok_or(Denial::UnknownToken),
+        let by_certificate = || {
+            let shown = shown?;
+            let client = self.clients.iter().find(|client| shown.fits(&client.names))?;
+            Some((&client.name, client.role))
         };
-        let allowed = found.and_then(|token| match token.role >= needed(method, path) {
-            true => Ok(Caller { name: token.name.clone() }),
+        let found = match presented(headers) {
+            None => by_certificate().ok_or(Denial::NoToken),
+            Some(secret) => {
+                self.find(&secret).map(|token| (&token.name, token.role)).ok_or(Denial::UnknownToken)
+            }
+        };
+        let allowed = found.and_then(|(name, role)| match role >= needed(method, path) {
+            true => Ok(Caller { name: name.clone() }),
             false => Err(Denial::Role),
         });
         allowed.inspect_err(|denial| self.denials.note(*denial, path))
@@ -233,10 +252,13 @@ mod tests {
             role,
             secret: Secret::new(secret),
         };
-        Access::new(&[
-            token("eye", AdminRole::Read, "0123456789abcdef-eye"),
-            token("ci", AdminRole::Operate, "0123456789abcdef-ci"),
-        ])
+        Access::new(
+            &[
+                token("eye", AdminRole::Read, "0123456789abcdef-eye"),
+                token("ci", AdminRole::Operate, "0123456789abcdef-ci"),
+            ],
+            &[],
+        )
     }
 
     fn ask(access: &Access, method: Method, path: &str, authorization: &str) -> Result<String, Denial> {
@@ -244,7 +266,7 @@ mod tests {
         if !authorization.is_empty() {
             headers.insert(AUTHORIZATION, HeaderValue::from_str(authorization).unwrap());
         }
-        access.caller(&method, path, &headers).map(|caller| caller.name)
+        access.caller(&method, path, &headers, None).map(|caller| caller.name)
     }
 
     #[test]
@@ -282,8 +304,51 @@ mod tests {
 
     #[test]
     fn without_tokens_everybody_is_local() {
-        let access = Access::new(&[]);
+        let access = Access::new(&[], &[]);
         assert_eq!(ask(&access, Method::POST, "/api/v1/rollouts", ""), Ok("local".to_owned()));
+    }
+
+    #[test]
+    fn a_certificate_opens_what_its_owner_may_and_a_token_beside_it_is_what_counts() {
+        let of = |names: &[&str]| {
+            let params = rcgen::CertificateParams::new(vec![]).map(|mut params| {
+                let uri = |name: &&str| rcgen::SanType::URI((*name).try_into().unwrap());
+                params.subject_alt_names = names.iter().map(uri).collect();
+                params
+            });
+            let key = rcgen::KeyPair::generate().unwrap();
+            Names::of(params.unwrap().self_signed(&key).unwrap().der())
+        };
+        let client = |name: &str, role, rule: &str| AdminClient {
+            name: name.to_owned(),
+            role,
+            names: vec![rule.parse().unwrap()],
+        };
+        let secret = Secret::new("0123456789abcdef-eye");
+        let tokens = [AdminToken { name: "eye".to_owned(), role: AdminRole::Read, secret }];
+        let access = Access::new(
+            &tokens,
+            &[
+                client("ops", AdminRole::Operate, "spiffe://c/ops/*"),
+                client("dash", AdminRole::Read, "spiffe://c/dash"),
+            ],
+        );
+        let ask = |method: Method, names: &[&str], token: bool| {
+            let mut headers = HeaderMap::new();
+            if token {
+                let value = HeaderValue::from_static("Bearer 0123456789abcdef-eye");
+                headers.insert(AUTHORIZATION, value);
+            }
+            let shown = of(names);
+            access.caller(&method, "/api/v1/rollouts", &headers, Some(&shown)).map(|caller| caller.name)
+        };
+        assert_eq!(ask(Method::POST, &["spiffe://c/ops/1"], false), Ok("ops".to_owned()));
+        assert_eq!(ask(Method::GET, &["spiffe://c/dash"], false), Ok("dash".to_owned()));
+        assert_eq!(ask(Method::POST, &["spiffe://c/dash"], false), Err(Denial::Role));
+        assert_eq!(ask(Method::GET, &["spiffe://c/other"], false), Err(Denial::NoToken));
+        assert_eq!(ask(Method::POST, &["spiffe://c/ops/1"], true), Err(Denial::Role));
+        let nobody = access.caller(&Method::GET, "/", &HeaderMap::new(), None);
+        assert_eq!(nobody, Err(Denial::NoToken));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Where questions may come from. [`access`](super::access) says who may ask.
 //!
-//! Without tokens whoever can connect can ask, so: on an address that others can reach, only health
-//! and metrics answer. On loopback the other danger is a browser on the same machine, which any web
+//! Where callers are not told apart, whoever can connect can ask, so: on an address that others can
+//! reach, only health and metrics answer. On loopback the other danger is a browser on the same machine, which any web
 //! page can make send requests here; hence no foreign `Origin` may change anything, and `Host` must
 //! not be a name that somebody else's DNS may have pointed at 127.0.0.1 (DNS rebinding). With tokens
-//! neither address nor name matters: a page that does not know the token learns nothing.
+//! neither address nor name matters: a page that does not know the token learns nothing. A browser
+//! shows a certificate for any page, but only under a name that the server's own is for.
 
 use std::net::IpAddr;
 
@@ -44,7 +45,7 @@ pub(super) fn is_open(path: &str) -> bool {
 /// Why a request may not be answered, if it may not.
 pub(super) fn refusal(
     reach: Reach,
-    has_tokens: bool,
+    has_callers: bool,
     method: &Method,
     path: &str,
     headers: &HeaderMap,
@@ -52,18 +53,18 @@ pub(super) fn refusal(
     if is_open(path) {
         return None;
     }
-    if reach == Reach::Network && !has_tokens {
+    if reach == Reach::Network && !has_callers {
         return Some(
-            "only /healthz, /readyz and /metrics answer here, because the admin address can be reached from other machines: set admin.tokens, or set admin.address to a loopback address such as 127.0.0.1:9901 or to unix:/path",
+            "only /healthz, /readyz and /metrics answer here, because the admin address can be reached from other machines: set admin.tokens or admin.clients, or set admin.address to a loopback address such as 127.0.0.1:9901 or to unix:/path",
         );
     }
     let host = headers.get(HOST).map(|host| host.to_str().unwrap_or_default());
-    if reach == Reach::Loopback && !has_tokens && host.is_some_and(|host| !is_local(host)) {
+    if reach == Reach::Loopback && !has_callers && host.is_some_and(|host| !is_local(host)) {
         return Some("the Host header must be localhost or an IP address");
     }
     if !method.is_safe()
         && let Some(origin) = headers.get(ORIGIN)
-        && origin.to_str().ok().and_then(|o| o.strip_prefix("http://")) != host
+        && origin.to_str().ok().and_then(|o| o.strip_prefix("http://").or(o.strip_prefix("https://"))) != host
     {
         return Some("web pages of other origins may not change anything here");
     }
@@ -118,7 +119,9 @@ mod tests {
         assert!(refused(Method::GET, &[(HOST, "localhost.evil.example")]));
         assert!(refused(Method::POST, &[(HOST, "127.0.0.1:9901"), (ORIGIN, "http://evil.example")]));
         assert!(refused(Method::POST, &[(HOST, "127.0.0.1:9901"), (ORIGIN, "null")]));
-        assert!(!refused(Method::POST, &[(HOST, "127.0.0.1:9901"), (ORIGIN, "http://127.0.0.1:9901")]));
+        for origin in ["http://127.0.0.1:9901", "https://127.0.0.1:9901"] {
+            assert!(!refused(Method::POST, &[(HOST, "127.0.0.1:9901"), (ORIGIN, origin)]));
+        }
         for host in ["127.0.0.1:9901", "LOCALHOST:9901", "[::1]:9901"] {
             assert!(!refused(Method::POST, &[(HOST, host)]), "{host}");
         }

@@ -15,8 +15,8 @@ use super::{basics, commands, pairs, rollouts, start, verdict, watch, weights};
     info(
         title = "Switchback admin API",
         description = "Rollouts of models, and what can be looked at and changed while the sidecar runs. \
-            Errors are `{\"error\": \"...\"}`. Where the configuration has `admin.tokens`, everything but \
-            health and metrics takes one: role `read` to look and to ask gates, role `operate` to change.",
+            Errors are `{\"error\": \"...\"}`. Where the configuration has `admin.tokens` or \
+            `admin.clients`, everything but health and metrics takes a token or a certificate: role `read` to look and to ask gates, role `operate` to change.",
     ),
     paths(
         basics::index, basics::healthz, basics::readyz, basics::metrics, basics::status, basics::reload,

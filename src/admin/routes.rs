@@ -115,13 +115,13 @@ impl Door {
     fn enter(&self, request: &Request) -> Result<Caller, Response> {
         let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
         let access = &self.desk.access;
-        if let Some(reason) = guard::refusal(self.reach, access.has_tokens(), method, path, headers) {
+        if let Some(reason) = guard::refusal(self.reach, access.has_callers(), method, path, headers) {
             return Err(error(StatusCode::FORBIDDEN, reason));
         }
         if guard::is_open(path) {
             return Ok(Caller { name: String::new() });
         }
-        access.caller(method, path, headers).map_err(denied)
+        access.caller(method, path, headers, request.extensions().get()).map_err(denied)
     }
 }
 

@@ -12,7 +12,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -21,7 +23,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::base::BindAddress;
+use crate::certs::names::Names;
 use crate::config::AdminSpec;
+use crate::net::{ServerTls, TlsError};
 
 use super::access::Access;
 use super::guard::Reach;
@@ -33,6 +37,9 @@ const CONNECTIONS: usize = 64;
 
 /// For a whole head to arrive, and between two requests of a connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// For a whole TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a connection may live before its next answer is its last, and how much longer that
 /// answer may take. Together longer than the longest change, loading a model.
@@ -57,6 +64,9 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// A file of its TLS cannot be used.
+    #[error("admin.tls: {0}")]
+    Tls(#[from] TlsError),
     /// The system gives no thread or no runtime.
     #[error("the admin thread cannot be started: {0}")]
     Thread(#[source] io::Error),
@@ -66,6 +76,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct AdminServer {
     address: BindAddress,
+    tls: Option<Arc<ServerTls>>,
     /// Only ever dropped, which is the sign to end.
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -75,25 +86,34 @@ impl AdminServer {
     /// Listens where `spec` says and answers those whom it names, from a thread of its own.
     ///
     /// # Errors
-    /// [`StartError`] when the address is taken or cannot be had, or no thread can be started.
+    /// [`StartError`] when the address is taken or cannot be had, a file of its TLS cannot be used, or no
+    /// thread can be started.
     pub fn start(spec: &AdminSpec, sidecar: Arc<dyn Sidecar>) -> Result<Self, StartError> {
+        let tls = spec.tls.as_ref().map(ServerTls::load).transpose()?.map(Arc::new);
         let refused = |source| StartError::Bind { address: spec.address.clone(), source };
         let (listener, address) = Listener::bind(&spec.address).map_err(refused)?;
-        let router = router(sidecar, Access::new(&spec.tokens), Reach::of(&address));
+        let access = Access::new(&spec.tokens, &spec.clients);
+        let router = router(sidecar, access, Reach::of(&address));
         let (end, ended) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(BLOCKING)
             .build()
             .map_err(StartError::Thread)?;
+        let shown = tls.clone();
         let thread = std::thread::Builder::new()
             .name("admin".to_owned())
             .spawn(move || {
-                runtime.block_on(serve(listener, router, ended));
+                runtime.block_on(serve(listener, shown, router, ended));
                 runtime.shutdown_timeout(END);
             })
             .map_err(StartError::Thread)?;
-        Ok(Self { address, end: Some(end), thread: Some(thread) })
+        Ok(Self { address, tls, end: Some(end), thread: Some(thread) })
+    }
+
+    /// Its TLS side, to be reloaded.
+    pub fn tls(&self) -> Option<&Arc<ServerTls>> {
+        self.tls.as_ref()
     }
 
     /// The address, with the real port.
@@ -162,15 +182,20 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     }
 }
 
-async fn serve(listener: Listener, router: Router, ended: oneshot::Receiver<()>) {
+async fn serve(
+    listener: Listener,
+    tls: Option<Arc<ServerTls>>,
+    router: Router,
+    ended: oneshot::Receiver<()>,
+) {
     let accepting = async {
         match listener {
             Listener::Tcp(listener) => match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => accept(async || listener.accept().await.map(|(io, _)| io), router).await,
+                Ok(listener) => accept(async || listener.accept().await.map(|(io, _)| io), tls, router).await,
                 Err(error) => tracing::error!(%error, "the admin address cannot be served"),
             },
             Listener::Unix(listener) => match tokio::net::UnixListener::from_std(listener) {
-                Ok(listener) => accept(async || listener.accept().await.map(|(io, _)| io), router).await,
+                Ok(listener) => accept(async || listener.accept().await.map(|(io, _)| io), tls, router).await,
                 Err(error) => tracing::error!(%error, "the admin address cannot be served"),
             },
         }
@@ -182,8 +207,11 @@ async fn serve(listener: Listener, router: Router, ended: oneshot::Receiver<()>)
 }
 
 /// Accepts for ever. The connections end with it.
-pub(super) async fn accept<S>(mut next: impl AsyncFnMut() -> io::Result<S>, router: Router)
-where
+pub(super) async fn accept<S>(
+    mut next: impl AsyncFnMut() -> io::Result<S>,
+    tls: Option<Arc<ServerTls>>,
+    router: Router,
+) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
@@ -194,9 +222,18 @@ where
         match next().await {
             Ok(stream) => {
                 while connections.try_join_next().is_some() {}
-                let router = router.clone();
+                let (tls, router) = (tls.clone(), router.clone());
                 connections.spawn(async move {
-                    connection(stream, router).await;
+                    match tls {
+                        None => connection(stream, None, router).await,
+                        Some(tls) => {
+                            // What fails here is the client's affair, as below.
+                            let shaken = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await;
+                            if let Ok(Ok((stream, shown))) = shaken {
+                                connection(stream, shown, router).await;
+                            }
+                        }
+                    }
                     drop(slot);
                 });
             }
@@ -209,14 +246,25 @@ where
     }
 }
 
-/// Serves one connection until it ends or its time is over.
-pub(super) async fn connection<S: AsyncRead + AsyncWrite + Unpin>(stream: S, router: Router) {
+/// Serves one connection until it ends or its time is over. `shown` are the names in the certificate
+/// that its client has shown.
+pub(super) async fn connection<S>(stream: S, shown: Option<Names>, router: Router)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
+        if let Some(shown) = &shown {
+            request.extensions_mut().insert(shown.clone());
+        }
+        router.call(request)
+    });
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
             .max_buf_size(64 * 1024)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+            .serve_connection(TokioIo::new(stream), service)
     );
     // Errors are the client's: garbage, resets, timeouts. The next request tells the operator more.
     if timeout(LIFETIME, connection.as_mut()).await.is_err() {

@@ -56,7 +56,7 @@ fn ask(server: &AdminServer, line: &str, headers: &str, body: &str) -> Answer {
 
 /// An admin at this address, without tokens.
 fn at(address: &str) -> AdminSpec {
-    AdminSpec { address: address.parse().unwrap(), tokens: Vec::new() }
+    AdminSpec { address: address.parse().unwrap(), tokens: Vec::new(), tls: None, clients: Vec::new() }
 }
 
 fn start(sidecar: Arc<Fake>) -> AdminServer {

@@ -101,10 +101,10 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     let (queue, books, comparing) = compare::start().context("can't start the comparing thread")?;
     let memory = Memory::new(config.memory);
     let restarts = Arc::<AtomicU64>::default();
-    let tls: Vec<(String, Arc<ServerTls>)> = listeners
+    let mut tls: Vec<(String, Arc<ServerTls>)> = listeners
         .iter()
         .filter_map(|all| all.first())
-        .filter_map(|listener| Some((listener.name().to_owned(), listener.tls()?.clone())))
+        .filter_map(|listener| Some((format!("listener {}", listener.name()), listener.tls()?.clone())))
         .collect();
     let certificates = Arc::<Certificates>::default();
     let (drain_signal, drain) = net::drain_pair();
@@ -137,6 +137,7 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     // Before the workers, so that nothing has been served when its address is in use.
     let running = Arc::new(Running::new(path, &config, parts));
     let admin = AdminServer::start(&config.admin, running.clone())?;
+    tls.extend(admin.tls().map(|own| ("the admin API".to_owned(), own.clone())));
     let mut signals = Signals::new()?;
     let mut workers = start_workers(listeners, config.workers, &shared)?;
     drop(shared);

@@ -23,4 +23,6 @@ mod url;
 pub use load::{load, load_scenario, parse, parse_policy, parse_scenario, parse_version};
 pub use problem::{ConfigErrors, Problem, Severity};
 pub use schema::{scenario_schema, schema};
-pub use spec::{AccessLogSpec, AdminRole, AdminSpec, AdminToken, Config, DrainSpec, ModelControl};
+pub use spec::{
+    AccessLogSpec, AdminClient, AdminRole, AdminSpec, AdminToken, Config, DrainSpec, ModelControl,
+};

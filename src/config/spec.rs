@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::{BindAddress, Weight};
+use crate::certs::NameRule;
 use crate::control::rollouts::spec::RolloutSpec;
-use crate::net::{DownstreamSpec, ListenerSpec};
+use crate::net::{DownstreamSpec, ListenerSpec, TlsSpec};
 use crate::notify::{NotifySpec, Secret};
 use crate::routing::spec::ModelSpec;
 
@@ -55,9 +56,24 @@ pub struct Config {
 pub struct AdminSpec {
     /// Where it listens.
     pub address: BindAddress,
-    /// Who may ask; names and secrets unique. Empty: whoever reaches it on this machine may do
-    /// everything.
+    /// Who may ask; names and secrets unique. Empty, and no clients: whoever reaches it on this machine
+    /// may do everything.
     pub tokens: Vec<AdminToken>,
+    /// TLS; without it the API speaks plaintext.
+    pub tls: Option<TlsSpec>,
+    /// Who may ask by certificate; names unique. Empty without `tls`, or without an authority in it.
+    pub clients: Vec<AdminClient>,
+}
+
+/// Whose certificate opens the admin API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminClient {
+    /// Who it is, for logs and the history of rollouts.
+    pub name: String,
+    /// What it opens.
+    pub role: AdminRole,
+    /// Names that the certificate bears, any one of them.
+    pub names: Vec<NameRule>,
 }
 
 /// A bearer token of the admin API.

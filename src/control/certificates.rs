@@ -32,14 +32,14 @@ impl Certificates {
     ///
     /// # Cancel safety
     /// Safe: what was taken up stays.
-    pub async fn watch(self: &Arc<Self>, listeners: Vec<(String, Arc<ServerTls>)>, board: Arc<Switchboard>) {
+    pub async fn watch(self: &Arc<Self>, servers: Vec<(String, Arc<ServerTls>)>, board: Arc<Switchboard>) {
         loop {
             tokio::time::sleep(EVERY).await;
-            let (me, listeners, clusters) = (self.clone(), listeners.clone(), board.table().clusters());
+            let (me, servers, clusters) = (self.clone(), servers.clone(), board.table().clusters());
             // A file system may be slow.
             let looked = tokio::task::spawn_blocking(move || {
-                for (name, tls) in &listeners {
-                    me.note(&format!("listener {name}"), tls.reload_if_changed());
+                for (name, tls) in &servers {
+                    me.note(name, tls.reload_if_changed());
                 }
                 for cluster in &clusters {
                     me.note(&format!("upstream {}", cluster.spec().authority), cluster.reload_if_changed());

@@ -32,6 +32,8 @@ pub struct TlsSpec {
     pub clients: Option<ClientsSpec>,
     /// Oldest version that is spoken.
     pub min_version: MinVersion,
+    /// Whether HTTP/2 is offered beside HTTP/1.1.
+    pub http2: bool,
 }
 
 /// A certificate with its key, both PEM.
@@ -57,7 +59,7 @@ pub struct ClientsSpec {
 impl TlsSpec {
     /// TLS with one certificate, for all clients.
     pub fn new(identity: KeyPair) -> Self {
-        Self { identity, more: Vec::new(), clients: None, min_version: MinVersion::default() }
+        Self { identity, more: Vec::new(), clients: None, min_version: MinVersion::default(), http2: true }
     }
 }
 

@@ -8,6 +8,7 @@
 mod clients;
 mod identities;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -16,10 +17,14 @@ use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::server::ProducesTickets;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use self::clients::Clients;
 use self::identities::Identities;
 use super::TlsSpec;
+use crate::certs::names::Names;
 use crate::certs::{FileError, files};
 
 /// ALPN name of HTTP/2 (RFC 9113 section 3.1).
@@ -102,6 +107,25 @@ impl ServerTls {
         (self.seen.swap(now, Relaxed) != now).then(|| self.reload())
     }
 
+    /// Shakes hands; also gives the names in the certificate that the client has shown, if it has.
+    ///
+    /// # Errors
+    ///
+    /// Whatever ends the handshake. It may take as long as the client likes.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it closes the connection.
+    pub async fn accept<S>(&self, stream: S) -> io::Result<(TlsStream<S>, Option<Names>)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let stream = TlsAcceptor::from(self.config()).accept(stream).await?;
+        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let names = shown.map(|own| Names::of(own));
+        Ok((stream, names))
+    }
+
     /// The configuration for the next handshake.
     pub(super) fn config(&self) -> Arc<ServerConfig> {
         self.current.load_full()
@@ -135,7 +159,10 @@ fn server_config(
         Some(clients) => builder.with_client_cert_verifier(Arc::new(Clients::load(clients, provider)?)),
     };
     let mut config = builder.with_cert_resolver(Arc::new(identities));
-    config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP11.to_vec()];
+    config.alpn_protocols = match spec.http2 {
+        true => vec![ALPN_H2.to_vec(), ALPN_HTTP11.to_vec()],
+        false => vec![ALPN_HTTP11.to_vec()],
+    };
     config.ticketer = match tickets {
         Some(tickets) => tickets,
         None => ring::Ticketer::new().map_err(unusable)?,

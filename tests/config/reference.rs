@@ -43,7 +43,8 @@ fn bare(folder: &std::path::Path) -> Value {
                 "clientCa": folder.join("ca.pem"),
             },
         }],
-        "downstream": {"h2": {}}, "admin": {}, "accessLog": {"path": "/dev/stdout"}, "drain": {},
+        "downstream": {"h2": {}},
+        "admin": {"tls": {"certificate": folder.join("cert.pem"), "key": folder.join("key.pem")}}, "accessLog": {"path": "/dev/stdout"}, "drain": {},
         "onnxRuntime": {},
         "notifications": [
             {"name": "a", "pagerDuty": {"keyFile": secret}},
@@ -123,6 +124,7 @@ const PLACES: [(&str, &str); 51] = [
     ("Timeouts", "/models/0/timeouts"),
     ("Upstream", "/models/0/versions/0/upstream"),
     ("Onnx", "/models/0/versions/1/onnx"),
+    ("AdminTls", "/admin/tls"),
     ("Mirror", "/models/0/mirror/0"),
     ("Compare", "/models/0/compare"),
     ("JsonTolerance", "/models/0/compare/outputs/0/compare/json/tolerance"),

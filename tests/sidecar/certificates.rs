@@ -262,3 +262,71 @@ fn upstreams_are_shown_a_certificate_and_judged_by_their_names() {
     assert_eq!(status(", names: ['spiffe://cluster/ns/other/*']", identity), 502);
     assert_eq!(status(names, ""), 502, "it wants to see a certificate");
 }
+
+#[test]
+fn the_admin_api_tells_callers_apart_by_certificate_and_probes_need_none() {
+    let upstream = Upstream::echo("v1");
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    authority.write(&path, "ca.pem");
+    authority.sign(&path, "a", &["localhost"]);
+    authority.sign(&path, "ops", &["spiffe://cluster/ns/ops/one"]);
+    authority.sign(&path, "dash", &["spiffe://cluster/ns/dash"]);
+    authority.sign(&path, "other", &["spiffe://cluster/ns/other"]);
+    stranger.sign(&path, "false", &["spiffe://cluster/ns/ops/one"]);
+    let admin = "admin: {address: '0.0.0.0:0', tls: {certificate: a.pem, key: a.key, clientCa: ca.pem}, clients: [\n\
+         {name: operators, role: operate, names: ['spiffe://cluster/ns/ops/*']},\n\
+         {name: dashboard, role: read, names: ['spiffe://cluster/ns/dash']}]}\n";
+    let config = format!(
+        "{admin}models: [{{name: m, versions: [{{name: v1, upstream: {{url: '{0}'}}}}, {{name: v2, upstream: {{url: '{0}'}}}}]}}]\n",
+        upstream.url()
+    );
+    let sidecar = Sidecar::start_in(folder, &config);
+    let address = SocketAddr::from(([127, 0, 0, 1], sidecar.admin().port()));
+    let status = |identity: Option<&str>, line: &str, body: &str| {
+        let config = Arc::new(client(&authority, identity.map(|name| (path.as_path(), name))));
+        let mut stream = connect(address, &config, "localhost");
+        let length = body.len();
+        let head = format!(
+            "{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+        );
+        // Who is not let in may be told so at any of these.
+        let _ = stream.write_all((head + body).as_bytes());
+        let mut read = Vec::new();
+        let _ = stream.read_to_end(&mut read);
+        String::from_utf8_lossy(&read).split(' ').nth(1).map_or(0, |code| code.parse::<u16>().unwrap())
+    };
+    let (look, change) = ("GET /api/v1/status", "PUT /api/v1/models/m/weights");
+    let weights = r#"{"weights": {"v1": "90%", "v2": "10%"}}"#;
+    for (identity, probe, looks, changes) in [
+        (None, 200, 401, 401),
+        (Some("ops"), 200, 200, 200),
+        (Some("dash"), 200, 200, 403),
+        (Some("other"), 200, 401, 401),
+        (Some("false"), 0, 0, 0),
+    ] {
+        assert_eq!(status(identity, "GET /healthz", ""), probe, "{identity:?}");
+        assert_eq!(status(identity, "GET /metrics", ""), probe, "{identity:?}");
+        assert_eq!(status(identity, look, ""), looks, "{identity:?}");
+        assert_eq!(status(identity, change, weights), changes, "{identity:?}");
+    }
+    // Plaintext is no way round it.
+    let mut plain = crate::support::RawClient::connect(address);
+    let _ = plain.0.write_all(b"GET /api/v1/status HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let mut read = Vec::new();
+    let _ = plain.0.read_to_end(&mut read);
+    assert!(!read.starts_with(b"HTTP/"), "{read:?}");
+
+    // A certificate that changes is shown from the next handshake on.
+    let trusting = Arc::new(client(&authority, None));
+    let shown_now = || {
+        let mut stream = connect(address, &trusting, "localhost");
+        let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        let _ = stream.read_to_end(&mut Vec::new());
+        shown(&stream)
+    };
+    let before = shown_now();
+    authority.sign(&path, "a", &["localhost"]);
+    blocking_until("the new one is shown", || (shown_now() != before).then_some(()));
+}

@@ -20,7 +20,8 @@ async fn answer_to(request: &str) -> (String, Duration) {
     let start = Instant::now();
     let mut answer = String::new();
     let read = async { client.read_to_string(&mut answer).await.map(drop) };
-    let (read, ()) = tokio::join!(read, connection(server, router(busy(), Access::new(&[]), Reach::Socket)));
+    let (read, ()) =
+        tokio::join!(read, connection(server, None, router(busy(), Access::new(&[], &[]), Reach::Socket)));
     read.unwrap();
     (answer, start.elapsed())
 }
@@ -65,7 +66,7 @@ async fn the_sixty_fifth_connection_waits_until_another_one_ends() {
         assert_eq!(accepted.get(), 65);
     };
     tokio::select! {
-        () = accept(next, Router::new()) => panic!("accepts for ever"),
+        () = accept(next, None, Router::new()) => panic!("accepts for ever"),
         () = checks => {}
     }
 }

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use crate::base::BindAddress;
+use crate::net::{ClientsSpec, KeyPair, TlsSpec};
 
 use super::super::problem::{At, Report};
 use super::super::raw;
 use super::super::read::{Field, List};
-use super::super::spec::{AdminSpec, AdminToken};
-use super::Unique;
+use super::super::spec::{AdminClient, AdminSpec, AdminToken};
 use super::secrets::Source;
+use super::{Unique, files};
 
 /// Fewer bytes than this can be guessed.
 const SHORTEST: usize = 16;
@@ -26,14 +27,18 @@ pub(super) struct Admin {
 /// The operator's side.
 pub(super) fn admin(field: &Field<raw::Admin>, base: &Path, report: &mut Report) -> Admin {
     let section = field.get();
-    let tokens = section.and_then(|admin| admin.tokens.get()).map(|list| tokens(list, base, report));
+    let mut names = Unique::default();
+    let tokens =
+        section.and_then(|admin| admin.tokens.get()).map(|list| tokens(list, base, &mut names, report));
     let tokens = tokens.unwrap_or_default();
+    let tls = section.and_then(|admin| admin.tls.get()).and_then(|tls| tls_spec(tls, base, report));
+    let clients = section.and_then(|admin| clients(admin, &mut names, report)).unwrap_or_default();
     let Some(given) = section.and_then(|admin| admin.address.given()) else {
         let address = BindAddress::Tcp(([127, 0, 0, 1], 9901).into());
-        return Admin { spec: AdminSpec { address, tokens }, at: None };
+        return Admin { spec: AdminSpec { address, tokens, tls, clients }, at: None };
     };
     let address = given.value.0.clone();
-    let open = section.is_some_and(|admin| admin.tokens.is_missing());
+    let open = section.is_some_and(|admin| admin.tokens.is_missing() && admin.clients.is_missing());
     if open && matches!(&address, BindAddress::Tcp(tcp) if !tcp.ip().to_canonical().is_loopback()) {
         report.warn(
             &given.at,
@@ -43,11 +48,51 @@ pub(super) fn admin(field: &Field<raw::Admin>, base: &Path, report: &mut Report)
             "write `admin.tokens`, or bind 127.0.0.1",
         );
     }
-    Admin { spec: AdminSpec { address, tokens }, at: Some(given.at.clone()) }
+    Admin { spec: AdminSpec { address, tokens, tls, clients }, at: Some(given.at.clone()) }
 }
 
-fn tokens(list: &List<raw::Token, 1, 64>, base: &Path, report: &mut Report) -> Vec<AdminToken> {
-    let mut names = Unique::default();
+fn tls_spec(raw: &raw::AdminTls, base: &Path, report: &mut Report) -> Option<TlsSpec> {
+    let certificate = files::existing(&raw.certificate, base, report);
+    let key = files::existing(&raw.key, base, report);
+    let ca = files::existing(&raw.client_ca, base, report);
+    let identity = KeyPair { certificate: certificate?, key: key? };
+    Some(TlsSpec {
+        // Probes and scrapes come without; who may do more is a matter of each request.
+        clients: ca.map(|ca| ClientsSpec { ca, names: Vec::new(), optional: true }),
+        min_version: raw.min_version.get().map(|version| version.0).unwrap_or_default(),
+        http2: false,
+        ..TlsSpec::new(identity)
+    })
+}
+
+fn clients(raw: &raw::Admin, names: &mut Unique, report: &mut Report) -> Option<Vec<AdminClient>> {
+    if let Some(given) = raw.clients.given()
+        && raw.tls.get().is_none_or(|tls| tls.client_ca.is_missing())
+    {
+        report.wrong(&given.at, "nobody is asked for a certificate", "write `tls.clientCa`, or remove it");
+    }
+    let mut specs = Vec::new();
+    for item in &raw.clients.get()?.items {
+        let client = &item.value;
+        if let Some(name) = client.name.given() {
+            names.add("caller", &name.value.0, &name.at, report);
+        }
+        if let (Some(name), Some(role), Some(rules)) =
+            (client.name.get(), client.role.get(), client.names.get())
+        {
+            let names = rules.items.iter().map(|item| item.value.0.clone()).collect();
+            specs.push(AdminClient { name: name.0.clone(), role: role.0, names });
+        }
+    }
+    Some(specs)
+}
+
+fn tokens(
+    list: &List<raw::Token, 1, 64>,
+    base: &Path,
+    names: &mut Unique,
+    report: &mut Report,
+) -> Vec<AdminToken> {
     let mut seen: HashMap<String, u32> = HashMap::new();
     let mut specs = Vec::new();
     for item in &list.items {

@@ -99,7 +99,7 @@ fn tls_spec(tls: &raw::ListenerTls, base: &Path, report: &mut Report) -> Option<
         optional: tls.client_optional.get().is_some_and(|flag| flag.0),
     });
     let min_version = tls.min_version.get().map(|version| version.0).unwrap_or_default();
-    Some(TlsSpec { identity: identity?, more, clients, min_version })
+    Some(TlsSpec { identity: identity?, more, clients, min_version, http2: true })
 }
 
 fn pair(

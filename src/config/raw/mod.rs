@@ -15,7 +15,7 @@ mod process;
 mod rollout;
 mod version;
 
-pub(super) use admin::{Admin, Token};
+pub(super) use admin::{Admin, AdminTls, Token};
 pub(super) use analysis::{
     Analysis, Check, Dimension, Divergence, Drift, ErrorRate, Latency, Prediction, Profile, Segments,
     Threshold,
