@@ -226,7 +226,7 @@ impl Cluster {
                     continue;
                 }
             };
-            // Many servers give the same addresses in another order each time.
+            // In an order of its own, so that of more than there may be the same ones are taken each time.
             let mut found: Vec<SocketAddr> = found.collect();
             found.sort_unstable();
             for address in found {
