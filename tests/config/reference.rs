@@ -98,7 +98,7 @@ fn bare_rollout() -> Value {
 }
 
 /// Where each section with a default stands in it.
-const PLACES: [(&str, &str); 51] = [
+const PLACES: [(&str, &str); 52] = [
     ("Listener", "/listeners/0"),
     ("ListenerTls", "/listeners/0/tls"),
     ("Retry", "/models/0/retry"),
