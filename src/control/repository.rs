@@ -95,12 +95,6 @@ pub enum Looked {
 /// Versions to choose from, by model.
 type Folders = BTreeMap<ModelName, Found>;
 
-/// What lies in the folders now.
-fn folders(models: &[ModelSpec]) -> Folders {
-    let of = |model: &ModelSpec| Some((model.name.clone(), scan(model, model.repository.as_ref()?)));
-    models.iter().filter_map(of).collect()
-}
-
 fn scan(model: &ModelSpec, repository: &RepositorySpec) -> Found {
     repository.scan().unwrap_or_else(|error| {
         let folder = repository.engine.repository.join(&repository.engine.model);
@@ -153,13 +147,23 @@ impl Keeper {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let is_same = self.state().declared.hash == declared.hash;
         let always = !is_same || self.board.has_lost();
-        let folders = folders(&declared.models);
+        let folders = self.scan(&declared.models);
         let rollouts = self
             .serve(&declared, &folders, always)?
             .unwrap_or_else(|| self.plan(&declared, &folders).rollouts);
         self.rollouts.declare(rollouts, &declared.hash, Some(receivers));
         self.state().declared = declared;
         Ok(())
+    }
+
+    /// What lies in the folders now. What was refused and has gone is forgotten.
+    fn scan(&self, models: &[ModelSpec]) -> Folders {
+        let of = |model: &ModelSpec| Some((model.name.clone(), scan(model, model.repository.as_ref()?)));
+        let found: Folders = models.iter().filter_map(of).collect();
+        self.state().refused.retain(|(model, number), _| {
+            found.get(model).is_some_and(|versions| versions.contains_key(number))
+        });
+        found
     }
 
     /// Waits for what is being loaded since the start, and leaves out what cannot be.
@@ -169,7 +173,7 @@ impl Keeper {
         for engine in engines(&self.board.table()) {
             wait(&engine);
         }
-        self.bring_or_log(&declared, &folders(&declared.models));
+        self.bring_or_log(&declared, &self.scan(&declared.models));
     }
 
     /// Looks at the folders and serves what has come. Files that are still being written are passed over,
@@ -177,7 +181,7 @@ impl Keeper {
     pub fn look(&self) -> Looked {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let declared = self.state().declared.clone();
-        let mut folders = folders(&declared.models);
+        let mut folders = self.scan(&declared.models);
         let unsettled = self.pass_over_unsettled(&mut folders);
         match self.bring_or_log(&declared, &folders) {
             _ if unsettled => Looked::Unsettled,
@@ -273,7 +277,7 @@ impl Keeper {
             }
             What::Unload => _ = self.state().unloaded.insert(name.clone()),
         }
-        if let Err(error) = self.bring(&declared, &folders(&declared.models), true) {
+        if let Err(error) = self.bring(&declared, &self.scan(&declared.models), true) {
             self.state().unloaded = before;
             return refuse(format!("{model}: {error}"));
         }

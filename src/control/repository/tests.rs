@@ -147,6 +147,14 @@ fn a_load_that_fails_says_why_and_the_version_before_goes_on() {
     house.command("m", What::Load).unwrap();
     assert_eq!(house.stable(), "2");
 
+    // What was refused and has gone is not shown any more.
+    house.add(3, b"this is no model");
+    house.command("m", What::Load).unwrap_err();
+    assert!(house.index().contains(&"m 3 UNAVAILABLE".to_owned()));
+    std::fs::remove_dir_all(house.folder.path().join("models/m/3")).unwrap();
+    house.command("m", What::Load).unwrap();
+    assert!(!house.index().iter().any(|line| line.starts_with("m 3")), "{:?}", house.index());
+
     for model in ["far", "nobody"] {
         assert_eq!(house.command(model, What::Load).unwrap_err().kind, FaultKind::NoRoute);
     }
