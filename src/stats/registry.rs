@@ -3,7 +3,8 @@
 //! Workers come here when their table changes, readers when they scrape; a request never does.
 //! A shard that its worker let go of is added to what is retained for its key and freed, so
 //! counters never fall and memory does not grow with the number of reloads. The number of keys is
-//! bounded as well: what comes after the limit is counted under the name [`OVERFLOW`].
+//! bounded as well: what comes after the limit is counted under the name [`OVERFLOW`], and so are the
+//! versions of a model that have gone longest, when many have.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -20,6 +21,10 @@ pub const KEY_LIMIT: usize = 4096;
 /// Model and version under which everything beyond the limit is counted. No model or version can
 /// have this name.
 pub const OVERFLOW: &str = "_overflow";
+
+/// How many versions of a model are counted apart after they have gone. The older ones are counted
+/// under [`OVERFLOW`], so that a model that gets a version a day has no endless list of them.
+const GONE_LIMIT: usize = 32;
 
 /// What a version's numbers are filed under.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -79,6 +84,8 @@ struct Shards {
     pairs: HashMap<MirrorKey, Arc<PairTally>>,
     workers: Entry<WorkerShard>,
     overflowed: u64,
+    /// Registrations so far.
+    registered: u64,
 }
 
 /// The shards of one key: those in use, and the sum of those that no longer are.
@@ -86,6 +93,8 @@ struct Shards {
 struct Entry<S> {
     live: Vec<Arc<S>>,
     retained: S,
+    /// Number of the latest registration.
+    latest: u64,
 }
 
 /// What can be added up.
@@ -117,7 +126,12 @@ impl Registry {
         let key = VersionKey { model: model.as_str().into(), version: version.as_str().into(), role };
         let spare = VersionKey { model: OVERFLOW.into(), version: OVERFLOW.into(), role };
         let shards = &mut *self.lock();
-        register(&mut shards.versions, key, spare, self.limit, &mut shards.overflowed)
+        if !shards.versions.contains_key(&key) {
+            shards.gather_gone(model.as_str());
+        }
+        shards.registered += 1;
+        let (limit, number) = (self.limit, shards.registered);
+        register(&mut shards.versions, key, spare, limit, number, &mut shards.overflowed)
     }
 
     /// A new shard for the mirror of `model` to the version `to`, to be written by the calling
@@ -126,7 +140,9 @@ impl Registry {
         let key = MirrorKey { model: model.as_str().into(), to: to.as_str().into() };
         let spare = MirrorKey { model: OVERFLOW.into(), to: OVERFLOW.into() };
         let shards = &mut *self.lock();
-        register(&mut shards.mirrors, key, spare, self.limit, &mut shards.overflowed)
+        shards.registered += 1;
+        let (limit, number) = (self.limit, shards.registered);
+        register(&mut shards.mirrors, key, spare, limit, number, &mut shards.overflowed)
     }
 
     /// Where the pairs of `model`'s mirror to the version `to` are counted: the same for all callers,
@@ -143,7 +159,7 @@ impl Registry {
 
     /// A new shard for the calling worker itself.
     pub fn worker(&self) -> Arc<WorkerShard> {
-        self.lock().workers.register()
+        self.lock().workers.register(0)
     }
 
     /// The sums of everything, sorted. Frees the shards that no worker holds any more.
@@ -171,18 +187,46 @@ impl Registry {
     }
 }
 
+impl Shards {
+    /// Adds those versions of `model` that have gone longest to what is counted under [`OVERFLOW`] for
+    /// it, but for the latest [`GONE_LIMIT`]. A version has gone when it has no shard in any role.
+    fn gather_gone(&mut self, model: &str) {
+        let mut versions: HashMap<Arc<str>, (u64, bool)> = HashMap::new();
+        let of_model = |key: &VersionKey| &*key.model == model && &*key.version != OVERFLOW;
+        for (key, entry) in self.versions.iter_mut().filter(|(key, _)| of_model(key)) {
+            entry.fold();
+            let (latest, lives) = versions.entry(Arc::clone(&key.version)).or_default();
+            *latest = entry.latest.max(*latest);
+            *lives |= !entry.live.is_empty();
+        }
+        let gone = versions.into_iter().filter(|(_, (_, lives))| !lives);
+        let mut gone: Vec<(u64, Arc<str>)> = gone.map(|(version, (latest, _))| (latest, version)).collect();
+        gone.sort_unstable();
+        gone.truncate(gone.len().saturating_sub(GONE_LIMIT));
+        for (_, version) in gone {
+            let is_it = |key: &VersionKey| of_model(key) && key.version == version;
+            let old: Vec<_> = self.versions.extract_if(|key, _| is_it(key)).collect();
+            for (key, entry) in old {
+                let together = VersionKey { version: OVERFLOW.into(), ..key };
+                self.versions.entry(together).or_default().retained.absorb(&entry.retained);
+            }
+        }
+    }
+}
+
 fn register<K: Eq + Hash, S: Shard>(
     entries: &mut HashMap<K, Entry<S>>,
     key: K,
     spare: K,
     limit: usize,
+    number: u64,
     overflowed: &mut u64,
 ) -> Arc<S> {
     let fits = entries.len() < limit || entries.contains_key(&key);
     if !fits {
         *overflowed += 1;
     }
-    entries.entry(if fits { key } else { spare }).or_default().register()
+    entries.entry(if fits { key } else { spare }).or_default().register(number)
 }
 
 fn sums<K: Clone + Eq + Hash, S: Shard>(entries: &mut HashMap<K, Entry<S>>) -> Vec<(K, S)> {
@@ -190,8 +234,9 @@ fn sums<K: Clone + Eq + Hash, S: Shard>(entries: &mut HashMap<K, Entry<S>>) -> V
 }
 
 impl<S: Shard> Entry<S> {
-    fn register(&mut self) -> Arc<S> {
+    fn register(&mut self, number: u64) -> Arc<S> {
         self.fold();
+        self.latest = number;
         let shard = Arc::new(S::default());
         self.live.push(Arc::clone(&shard));
         shard
@@ -327,6 +372,35 @@ mod tests {
             }
         });
         assert_eq!(total(&registry), 40_000);
+    }
+
+    #[test]
+    fn of_a_thousand_versions_that_have_gone_the_latest_are_counted_apart_and_none_is_lost() {
+        let registry = Registry::new();
+        // One that serves all the time, and one that does in another role.
+        let first = registry.version(&model("m"), &version("first"), Role::Stable);
+        registry.version(&model("m"), &version("second"), Role::Stable).outcomes[Outcome::Success.index()]
+            .add(1);
+        let second = registry.version(&model("m"), &version("second"), Role::Standby);
+        registry.version(&model("other"), &version("v1"), Role::Stable);
+        for n in 1..=1_000 {
+            let shard = registry.version(&model("m"), &version(&format!("v{n}")), Role::Stable);
+            shard.outcomes[Outcome::Success.index()].add(1);
+            drop(shard);
+            assert_eq!(total(&registry), n + 1);
+        }
+        first.outcomes[Outcome::Success.index()].add(1);
+        let merged = registry.merged();
+        let of = |name: &str| {
+            let found = merged.versions.iter().filter(|(key, _)| &*key.version == name);
+            found.map(|(_, shard)| shard.outcome(Outcome::Success)).collect::<Vec<_>>()
+        };
+        assert_eq!((of("first"), of("second")), (vec![1], vec![1, 0]));
+        assert_eq!((of("v1"), of("v1000")), (vec![0], vec![1]));
+        // The one that was registered last had 32 gone ones before it.
+        assert_eq!(of(OVERFLOW), [1_000 - 33]);
+        assert_eq!(merged.versions.len(), 4 + 33 + 1);
+        drop((first, second));
     }
 
     #[test]
