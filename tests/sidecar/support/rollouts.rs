@@ -18,7 +18,7 @@ use super::process::Sidecar;
 use super::upstream::{Seen, Upstream, full, raw_upstream};
 
 /// How long a rollout of a test may take: its steps are of seconds.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(300);
 const PATH: &str = "/v2/models/m/infer";
 
 /// What a model answers: HTTP status, and probabilities of two classes.
