@@ -6,15 +6,14 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::exchange::{Exchange, begin};
 use super::flood::Counted;
+use super::idle::{Idle, IdleFor};
 use super::streams::Streams;
 use super::wake::Turn;
 use crate::net::drain::Latch;
@@ -23,8 +22,6 @@ use crate::wire::gather::Gather;
 
 /// Answer bytes buffered for one stream that its client does not read.
 const SEND_BUFFER: usize = 256 * 1024;
-/// A connection that is told to end because it is idle gets this long to do so.
-const IDLE_GRACE: Duration = Duration::from_secs(5);
 /// Streams taken up before those that can go on do so.
 const ACCEPTED_AT_ONCE: usize = 128;
 /// How often in one turn of the task reading, streams and writing may set each other going. Then
@@ -96,7 +93,7 @@ impl Http2 {
             Exchange::new(opened, handler.handle(request))
         };
         let streams = Streams::new(Arc::clone(&turn));
-        let idle = Idle { limit: self.spec.h2_idle_timeout, timer: None, told: false };
+        let idle = Idle::new(self.spec.h2_idle_timeout);
         let mut serving = Serving { connection, io, streams, start, turn, told: false, flooded, idle };
         poll_fn(|cx| serving.poll(latch, cx)).await
     }
@@ -114,53 +111,6 @@ struct Serving<T, E, S> {
     /// The client sends too much of nothing.
     flooded: Rc<Cell<bool>>,
     idle: Idle,
-}
-
-/// How long a connection has had no stream.
-struct Idle {
-    limit: Duration,
-    /// Armed while there is none. It is not touched by streams that come and go meanwhile: it fires
-    /// early then, and is moved.
-    timer: Option<(Pin<Box<Sleep>>, Instant)>,
-    told: bool,
-}
-
-/// What follows from a connection's having no stream.
-enum IdleFor {
-    NotLong,
-    /// Long enough to be told to end.
-    Long,
-    /// It was told and did not.
-    TooLong,
-}
-
-impl Idle {
-    /// Looks at the time; `busy` says whether there are streams.
-    fn poll(&mut self, busy: bool, cx: &mut Context<'_>) -> IdleFor {
-        if busy {
-            // The next wait begins anew.
-            if let Some((_, since)) = &mut self.timer {
-                *since = Instant::now();
-            }
-            return IdleFor::NotLong;
-        }
-        let now = Instant::now();
-        let limit = if self.told { IDLE_GRACE } else { self.limit };
-        let (timer, since) = self.timer.get_or_insert_with(|| (Box::pin(sleep_until(now + limit)), now));
-        while timer.as_mut().poll(cx).is_ready() {
-            if *since + limit <= now {
-                *since = now;
-                timer.as_mut().reset(now + IDLE_GRACE);
-                return if std::mem::replace(&mut self.told, true) {
-                    IdleFor::TooLong
-                } else {
-                    IdleFor::Long
-                };
-            }
-            timer.as_mut().reset(*since + limit);
-        }
-        IdleFor::NotLong
-    }
 }
 
 impl<T, E, S> Serving<T, E, S>
@@ -232,6 +182,7 @@ where
                 Poll::Ready(None) => return Poll::Ready(Ok(())),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                 Poll::Ready(Some(Ok((request, respond)))) => {
+                    self.idle.used();
                     self.streams.start((self.start)(request, respond));
                 }
             }

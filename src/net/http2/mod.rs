@@ -5,7 +5,7 @@
 //! `connection` is that turn, `streams` the futures and `wake` how one of them says that it can go
 //! on; `exchange` is one stream from its request to the end of its answer, `request` the body
 //! that comes, `head` what an answer's head must and must not have, `date` one field of it, `flood`
-//! what a client may send for nothing.
+//! what a client may send for nothing, `idle` how long it may keep a connection without a stream.
 //!
 //! Absent on purpose: server push (RFC 9113 section 8.4, which clients have given up), extended
 //! CONNECT (RFC 8441), and pings of our own: TCP keepalive finds dead clients.
@@ -15,6 +15,7 @@ mod date;
 mod exchange;
 mod flood;
 mod head;
+mod idle;
 mod request;
 mod streams;
 mod wake;
