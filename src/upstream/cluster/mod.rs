@@ -145,6 +145,10 @@ impl Cluster {
             return;
         }
         let now = self.now();
+        if endpoint.ejected_until(now).is_some() {
+            // What was under way when it was taken out fails with it, and is no second offence.
+            return endpoint.succeeded();
+        }
         let members = self.members.load();
         let out = members.iter().filter(|member| member.standing(now) == Standing::Ejected).count();
         let allowed = members.len().saturating_mul(usize::from(spec.max_share.basis_points())) / 10_000;

@@ -41,6 +41,18 @@ async fn an_endpoint_that_fails_too_often_in_a_row_is_out_for_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_fails_with_an_endpoint_that_is_out_already_is_no_second_offence() {
+    let cluster = cluster(&[1, 2, 3], |spec| {
+        let max_share = Weight::percent(100);
+        spec.balance.outlier = Some(OutlierSpec { max_share, ..OutlierSpec::default() });
+    });
+    fail(&cluster, 1, 45);
+    let (now, stats) = (cluster.now(), cluster.stats());
+    assert_eq!(cluster.members()[1].ejected_until(now), Some(now + 30_000));
+    assert_eq!((stats.ejections, stats.ejections_refused), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_fails_again_at_once_is_out_for_longer_and_who_was_well_is_forgiven() {
     let cluster = cluster(&[1, 2], |_| ());
     let out = |cluster: &Cluster| {
