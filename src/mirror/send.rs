@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderName, Method, Uri, Version};
+use http::HeaderName;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use tokio::task::AbortHandle;
@@ -20,6 +20,7 @@ use crate::routing::streamed::Streamed;
 use crate::stats::{DropReason, Observation, Outcome};
 use crate::wire::body::{Captured, Source};
 use crate::wire::grpc;
+use crate::wire::kept::KeptHead;
 use crate::wire::rewrite::Edited;
 
 /// Names the version on a copy, so that a model server can tell it from a live request.
@@ -34,16 +35,7 @@ const BURST: Duration = Duration::from_millis(10);
 /// The head of a request that copies are made of: as the live leg got it, cleaned and with
 /// `x-request-id` and `traceparent`, before any version's rewrite.
 #[derive(Debug, Clone)]
-pub struct Copy {
-    /// Method.
-    pub method: Method,
-    /// Target.
-    pub uri: Uri,
-    /// Protocol version the client spoke.
-    pub version: Version,
-    /// Header fields.
-    pub headers: HeaderMap,
-}
+pub struct Copy(KeptHead);
 
 /// Ends the copies of a request whose client has gone away.
 #[derive(Debug, Default)]
@@ -65,12 +57,7 @@ impl Cut {
 impl Copy {
     /// What is needed of the request of `head`.
     pub fn of(head: &http::request::Parts) -> Self {
-        Self {
-            method: head.method.clone(),
-            uri: head.uri.clone(),
-            version: head.version,
-            headers: head.headers.clone(),
-        }
+        Self(KeptHead::of(head))
     }
 
     /// Sends a copy with this body for each grant, each on a task of this worker. The last one takes
@@ -93,11 +80,7 @@ impl Copy {
     }
 
     fn head(self, target: &LocalVersion, dropped: &[HeaderName]) -> http::request::Parts {
-        let (mut head, ()) = http::Request::new(()).into_parts();
-        head.method = self.method;
-        head.uri = self.uri;
-        head.version = self.version;
-        head.headers = self.headers;
+        let mut head = self.0.into_parts();
         for name in dropped {
             head.headers.remove(name);
         }

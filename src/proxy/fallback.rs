@@ -7,7 +7,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version, request};
+use http::{HeaderValue, Response, StatusCode, Version, request};
 
 use super::finish::{Times, finish};
 use super::reply::{self, Reply};
@@ -18,15 +18,13 @@ use crate::routing::call::{self, Called};
 use crate::routing::local::LocalModel;
 use crate::routing::origin::Failed;
 use crate::wire::body::Source;
+use crate::wire::kept::KeptHead;
 use crate::wire::{grpc, respond};
 
 /// What is needed to ask stable instead.
 pub(super) struct Spare {
     model: Rc<LocalModel>,
-    method: Method,
-    uri: Uri,
-    version: Version,
-    headers: HeaderMap,
+    head: KeptHead,
     replay: Replay,
     /// When the whole exchange must be over.
     until: Option<tokio::time::Instant>,
@@ -53,15 +51,7 @@ impl Spare {
         replay: Replay,
         until: Option<tokio::time::Instant>,
     ) -> Self {
-        Self {
-            model,
-            method: head.method.clone(),
-            uri: head.uri.clone(),
-            version: head.version,
-            headers: head.headers.clone(),
-            replay,
-            until,
-        }
+        Self { model, head: KeptHead::of(head), replay, until }
     }
 
     /// Whether stable is to answer in the place of what came of the call: the canary failed, and the
@@ -73,7 +63,7 @@ impl Spare {
 
     /// Has stable answer. `unsent` is the body where nothing of it had left.
     pub(super) async fn answer(self, unsent: Option<ClientBody>, client_version: Version) -> Response<Reply> {
-        let is_grpc = grpc::is_grpc(&self.headers);
+        let is_grpc = grpc::is_grpc(self.head.headers());
         match self.ask(unsent).await {
             Ok((called, name)) => {
                 let idle = self.model.model.spec.idle_timeout;
@@ -103,11 +93,7 @@ impl Spare {
         };
         let model = &self.model.model;
         let stable = self.model.versions.get(model.stable).ok_or_else(gone)?;
-        let (mut head, ()) = http::Request::new(()).into_parts();
-        head.method = self.method.clone();
-        head.uri = self.uri.clone();
-        head.version = self.version;
-        head.headers = self.headers.clone();
+        let head = self.head.clone().into_parts();
         let limit = model.spec.response_timeout;
         match tokio::time::timeout(limit, call::call(stable, head, body)).await {
             Ok(Ok(called)) => Ok((called, self.stable_name())),

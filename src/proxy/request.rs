@@ -137,6 +137,9 @@ pub async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Inbound>
     let rate = if asked.grpc { 0 } else { peer.body_rate };
     let Prepared { body, spare, copies, retry } =
         live.prepare(&head, source, (arm, segments), rate, no_copies);
+    if let Some(retry) = retry.as_ref().filter(|_| live.version.has_choice()) {
+        head.extensions.insert(retry.tried());
+    }
     if let Some((cut, pairings)) = copies {
         recorder.mirrored(cut, pairings);
     }

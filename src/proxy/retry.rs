@@ -7,7 +7,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode, Uri, Version, request};
+use http::{StatusCode, request};
 use tokio::time::sleep;
 
 use crate::base::FaultKind;
@@ -18,20 +18,18 @@ use crate::routing::call::Called;
 use crate::routing::local::LocalModel;
 use crate::routing::origin::Failed;
 use crate::routing::spec::{RetryOn, RetrySpec};
-use crate::upstream::{AnsweredBy, Avoid};
+use crate::upstream::Tried;
 use crate::wire::body::Source;
 use crate::wire::grpc;
+use crate::wire::kept::KeptHead;
 
 /// What is needed to send a request again.
 pub(super) struct Retry {
     model: Rc<LocalModel>,
-    method: Method,
-    uri: Uri,
-    version: Version,
-    headers: HeaderMap,
+    head: KeptHead,
     /// What is kept of the body; `None` where the request may not be repeated once it has left.
     replay: Option<Replay>,
-    avoid: Avoid,
+    tried: Tried,
     attempt: u32,
 }
 
@@ -75,16 +73,12 @@ fn may_repeat(head: &request::Parts) -> bool {
 impl Retry {
     /// Keeps what is needed to send the request of `head` again.
     pub(super) fn new(model: Rc<LocalModel>, head: &request::Parts, replay: Option<Replay>) -> Self {
-        Self {
-            model,
-            method: head.method.clone(),
-            uri: head.uri.clone(),
-            version: head.version,
-            headers: head.headers.clone(),
-            replay,
-            avoid: Avoid::default(),
-            attempt: 0,
-        }
+        Self { model, head: KeptHead::of(head), replay, tried: Tried::default(), attempt: 0 }
+    }
+
+    /// Where the request has been sent, to go along with it.
+    pub(super) fn tried(&self) -> Tried {
+        self.tried.clone()
     }
 
     /// How long an attempt's answer may take to begin.
@@ -115,11 +109,6 @@ impl Retry {
         if !model.retries.take(spec) {
             return Err(called);
         }
-        if let Ok(called) = &mut called
-            && let Some(answered) = called.response.extensions_mut().remove::<AnsweredBy>()
-        {
-            self.avoid.add(&answered);
-        }
         let unsent = match &mut called {
             Err(failed) => failed.unsent.take(),
             Ok(_) => None,
@@ -131,12 +120,8 @@ impl Retry {
         let longest = spec.backoff.saturating_mul(1 << self.attempt.min(8));
         sleep(longest.mul_f64(fastrand::f64())).await;
         self.attempt += 1;
-        let (mut head, ()) = http::Request::new(()).into_parts();
-        head.method = self.method.clone();
-        head.uri = self.uri.clone();
-        head.version = self.version;
-        head.headers = self.headers.clone();
-        head.extensions.insert(self.avoid.clone());
+        let mut head = self.head.clone().into_parts();
+        head.extensions.insert(self.tried.clone());
         Ok(Again { head, body, limit: self.limit() })
     }
 }

@@ -231,6 +231,11 @@ impl LocalVersion {
         }
     }
 
+    /// Whether it has endpoints to choose among.
+    pub fn has_choice(&self) -> bool {
+        self.fleet.as_ref().is_some_and(|fleet| !fleet.cluster().is_lone())
+    }
+
     /// Counts what was sent again since the last call.
     pub(super) fn count_retries(&self) {
         let retried = self.fleet.as_ref().map_or(0, |fleet| fleet.resent());

@@ -25,7 +25,7 @@ mod tls;
 
 pub use answer::Answer;
 pub use cluster::{Cluster, ClusterStats, Endpoint, Health, MOST_ENDPOINTS, Standing};
-pub use fleet::{AnsweredBy, Avoid, Fleet};
+pub use fleet::{Fleet, Tried};
 pub use http1::read_head;
 pub use pool::{Pool, PoolStats, SendError};
 pub use spec::{

@@ -14,6 +14,7 @@ pub mod grpc_message;
 pub mod grpc_stream;
 pub mod http1;
 pub mod hygiene;
+pub mod kept;
 pub mod respond;
 pub mod rewrite;
 pub mod upgrade;

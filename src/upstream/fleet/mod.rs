@@ -13,7 +13,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -62,23 +62,26 @@ impl<B> Clone for Member<B> {
     }
 }
 
-/// Endpoints that a request is not to go to again, where there are others. An extension of it.
+/// Endpoints that are not to be asked, where there are others.
+type Avoid = SmallVec<[Arc<Endpoint>; 2]>;
+
+/// The endpoints that a request was sent to so far, whatever came of it. An extension of the request:
+/// whoever sends it again gives the same one along, and another endpoint is asked, if there is one.
 #[derive(Debug, Clone, Default)]
-pub struct Avoid(SmallVec<[Arc<Endpoint>; 2]>);
+pub struct Tried(Arc<Mutex<Avoid>>);
 
-/// Which endpoint an answer comes from. An extension of it.
-#[derive(Debug, Clone)]
-pub struct AnsweredBy(Arc<Endpoint>);
-
-impl Avoid {
-    /// Avoids `answered` from now on.
-    pub fn add(&mut self, answered: &AnsweredBy) {
-        self.0.push(answered.0.clone());
+impl Tried {
+    fn add(&self, endpoint: &Arc<Endpoint>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(endpoint.clone());
     }
 
-    fn has(&self, endpoint: &Arc<Endpoint>) -> bool {
-        self.0.iter().any(|avoided| Arc::ptr_eq(avoided, endpoint))
+    fn endpoints(&self) -> Avoid {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+fn has(avoid: &Avoid, endpoint: &Arc<Endpoint>) -> bool {
+    avoid.iter().any(|avoided| Arc::ptr_eq(avoided, endpoint))
 }
 
 impl<B> Fleet<B>
@@ -139,7 +142,8 @@ where
     }
 
     async fn send_to_best(&self, mut request: Request<B>) -> Sent<B> {
-        let mut avoid = request.extensions_mut().remove::<Avoid>().unwrap_or_default();
+        let tried = request.extensions_mut().remove::<Tried>();
+        let mut avoid = tried.as_ref().map(Tried::endpoints).unwrap_or_default();
         let moves = self.cluster.spec().balance.moves;
         let mut last: Option<SendError<B>> = None;
         for attempt in 0..=moves {
@@ -151,11 +155,13 @@ where
             if attempt > 0 {
                 self.moved.set(self.moved.get().wrapping_add(1));
             }
+            if let Some(tried) = &tried {
+                tried.add(&member.load.endpoint);
+            }
             let mut busy = Busy::new(member.load.clone(), Instant::now());
             let error = match member.pool.send(request).await {
-                Ok(mut response) => {
+                Ok(response) => {
                     busy.answered(&response);
-                    response.extensions_mut().insert(AnsweredBy(member.load.endpoint.clone()));
                     return Ok(response.map(|answer| answer.held_by(busy)));
                 }
                 Err(error) => error,
@@ -171,7 +177,7 @@ where
             let may_move = error.fault.kind.is_upstream() && attempt < moves;
             match error {
                 SendError { fault, unsent: Some(again) } if may_move => {
-                    avoid.0.push(member.load.endpoint.clone());
+                    avoid.push(member.load.endpoint.clone());
                     request = again;
                     last = Some(SendError { fault, unsent: None });
                 }
@@ -197,7 +203,7 @@ where
             let open = |index: usize| {
                 member(index).is_some_and(|member| {
                     let full = balance.max_requests.is_some_and(|limit| member.load.active() >= limit);
-                    !full && !avoid.has(&member.load.endpoint)
+                    !full && !has(avoid, &member.load.endpoint)
                 })
             };
             let cost = |index: usize| {
@@ -208,7 +214,7 @@ where
             choose(usable.len(), |n| fastrand::usize(..n), open, cost).and_then(member).cloned()
         };
         match pick(avoid) {
-            None if !avoid.0.is_empty() => pick(&Avoid::default()),
+            None if !avoid.is_empty() => pick(&Avoid::default()),
             found => found,
         }
     }

@@ -214,19 +214,42 @@ fn beyond_the_limit_of_requests_others_are_chosen_and_then_it_is_refused() {
 }
 
 #[test]
-fn a_repetition_avoids_the_endpoint_that_answered_before() {
+fn a_repetition_goes_where_the_request_has_not_been() {
     run(async {
         let (a, b) = (server("a", 200).await, server("b", 200).await);
         let fleet = fleet(&[a.0, b.0], |_| ());
         for _ in 0..20 {
-            let mut first = fleet.send(post()).await.unwrap();
-            let mut avoid = Avoid::default();
-            avoid.add(&first.extensions_mut().remove::<AnsweredBy>().unwrap());
-            let first = first.into_body().collect().await.unwrap().to_bytes();
-            let mut request = post();
-            request.extensions_mut().insert(avoid);
-            let second = fleet.send(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
-            assert_ne!(first, second);
+            let tried = Tried::default();
+            let ask = async || {
+                let mut request = post();
+                request.extensions_mut().insert(tried.clone());
+                fleet.send(request).await.unwrap().into_body().collect().await.unwrap().to_bytes()
+            };
+            assert_ne!(ask().await, ask().await);
+            // Where all have been tried, any is better than none.
+            ask().await;
+        }
+    });
+}
+
+#[test]
+fn a_repetition_of_what_was_given_up_goes_elsewhere_too() {
+    run(async {
+        let (a, b) = (server("a", 200).await, server("b", 200).await);
+        let fleet = fleet(&[a.0, b.0], |_| ());
+        for _ in 0..20 {
+            let tried = Tried::default();
+            for _ in 0..2 {
+                let mut request = post();
+                request.extensions_mut().insert(tried.clone());
+                let mut sending = std::pin::pin!(fleet.send(request));
+                // It is on its way, and dropped.
+                let waits =
+                    std::future::poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx).is_pending())).await;
+                assert!(waits);
+            }
+            let asked = tried.endpoints();
+            assert!(asked.len() == 2 && !Arc::ptr_eq(&asked[0], &asked[1]), "{asked:?}");
         }
     });
 }
