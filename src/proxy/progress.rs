@@ -30,13 +30,14 @@ pub(super) fn within<F: Future>(
     sent: &Meter,
     future: F,
 ) -> Within<'_, F> {
-    let until = next(limit, deadline);
-    Within { future, timer: sleep_until(until), limit, deadline, sent, seen: sent.bytes() }
+    let now = Instant::now();
+    let timer = sleep_until(next(now, limit, deadline));
+    Within { future, timer, limit, deadline, sent, seen: sent.bytes(), since: now, begun: false }
 }
 
 /// When to look again.
-fn next(limit: Duration, deadline: Option<Instant>) -> Instant {
-    let still = Instant::now() + limit;
+fn next(since: Instant, limit: Duration, deadline: Option<Instant>) -> Instant {
+    let still = since + limit;
     deadline.map_or(still, |deadline| deadline.min(still))
 }
 
@@ -50,7 +51,10 @@ pin_project_lite::pin_project! {
         limit: Duration,
         deadline: Option<Instant>,
         sent: &'a Meter,
+        // What had been sent at the last look, and when that was.
         seen: u64,
+        since: Instant,
+        begun: bool,
     }
 }
 
@@ -62,15 +66,21 @@ impl<F: Future> Future for Within<'_, F> {
         if let Poll::Ready(output) = this.future.poll(cx) {
             return Poll::Ready(Ok(output));
         }
+        let sent = this.sent.bytes();
+        if sent != std::mem::replace(this.seen, sent) && *this.begun {
+            *this.since = Instant::now();
+        }
+        // What leaves in the first turn, as most requests do, left at the start.
+        *this.begun = true;
         while this.timer.as_mut().poll(cx).is_ready() {
             if this.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Poll::Ready(Err(Elapsed::Deadline));
             }
-            if this.sent.bytes() == *this.seen {
+            let until = next(*this.since, *this.limit, *this.deadline);
+            if this.timer.deadline() >= until {
                 return Poll::Ready(Err(Elapsed::Limit));
             }
-            *this.seen = this.sent.bytes();
-            this.timer.as_mut().reset(next(*this.limit, *this.deadline));
+            this.timer.as_mut().reset(until);
         }
         Poll::Pending
     }
@@ -101,7 +111,19 @@ mod tests {
         let started = Instant::now();
         let result = within(Duration::from_secs(5), None, &meter, upload(&meter)).await;
         assert_eq!(result, Err(Elapsed::Limit));
-        assert!((400..=410).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+        assert_eq!(started.elapsed().as_secs(), 405, "five seconds after the last byte");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_left_at_once_has_its_time_and_no_more() {
+        let meter = Rc::new(Meter::default());
+        let started = Instant::now();
+        let call = async {
+            send(&meter).await;
+            std::future::pending::<()>().await;
+        };
+        assert_eq!(within(Duration::from_secs(5), None, &meter, call).await, Err(Elapsed::Limit));
+        assert_eq!(started.elapsed().as_secs(), 5);
     }
 
     #[tokio::test(start_paused = true)]
@@ -118,10 +140,13 @@ mod tests {
     async fn upload(meter: &Rc<Meter>) {
         for _ in 0..100 {
             tokio::time::sleep(Duration::from_secs(4)).await;
-            let chunk = Source::<crate::wire::body::Inbound>::from(Bytes::from_static(b"x"));
-            let sent = Limit::new(chunk, 1_000, meter.clone()).collect().await;
-            assert!(sent.is_ok());
+            send(meter).await;
         }
         std::future::pending().await
+    }
+
+    async fn send(meter: &Rc<Meter>) {
+        let chunk = Source::<crate::wire::body::Inbound>::from(Bytes::from_static(b"x"));
+        assert!(Limit::new(chunk, 1_000, meter.clone()).collect().await.is_ok());
     }
 }
