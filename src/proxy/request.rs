@@ -324,8 +324,8 @@ impl Live<'_> {
         pairings
     }
 
-    /// What came of a call, which has been dropped if its time was over. The head of an answer may take the model's timeout, and a gRPC call
-    /// no longer than its client's own deadline.
+    /// What came of a call, which has been dropped if its time was over. The head of an answer may take
+    /// the model's timeout, and a gRPC call no longer than its client's own deadline.
     fn settle(
         &self,
         called: Result<Result<Called, Failed>, Elapsed>,

@@ -1,6 +1,6 @@
 //! Several endpoints behind one version: who is asked, who is left out, and what is sent again.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -54,6 +54,27 @@ fn requests_are_shared_out_and_an_endpoint_that_dies_fails_none() {
         sidecar.json("/api/v1/status")["models"][0]["versions"][0]["endpoints"].as_array().unwrap().len(),
         2
     );
+}
+
+#[test]
+fn with_one_endpoint_hanging_and_one_dead_every_request_is_answered() {
+    let hanging = raw_upstream(|mut stream| while stream.read(&mut [0; 1024]).is_ok_and(|read| read > 0) {});
+    let (dead, well) = (Refusing::start(), Upstream::echo("well"));
+    let endpoints = [format!("http://{hanging}"), format!("http://{}", dead.address()), well.url()];
+    let model = "timeouts: {response: 1s}, retry: {attempts: 2, when: [timeout], minPerSecond: 1000}, ";
+    let sidecar = Sidecar::start(&config(&endpoints, "connectTimeout: 500ms, ", model));
+    let address = sidecar.main();
+    // All at once: nothing is known of any endpoint yet.
+    let clients: Vec<_> = (0..24)
+        .map(|_| {
+            std::thread::spawn(move || {
+                RawClient::connect(address).post("/v2/models/m/infer", "", b"hello").status
+            })
+        })
+        .collect();
+    let statuses: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+    assert_eq!(statuses, [200; 24]);
+    assert!(sidecar.metric("switchback_upstream_retries_total", &[]) > 0.0);
 }
 
 #[test]
