@@ -143,11 +143,15 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     drop(shared);
 
     let asked = running.clone();
-    health::start(&board).context("can't start the thread for health checks")?;
     let reaching = tokio::spawn(async move {
-        let watching = certificates.watch(tls, board);
+        let checking = async {
+            if let Err(error) = health::start_when_wanted(&board).await {
+                tracing::error!(%error, "no health checks: the system gives no thread for them");
+            }
+        };
+        let watching = certificates.watch(tls, board.clone());
         let measuring = memory.watch(|| counts.merged().is_idle());
-        tokio::join!(asked.watch_upstreams(), measuring, watching)
+        tokio::join!(asked.watch_upstreams(), measuring, watching, checking)
     });
     let keeping = tokio::spawn(folders::keep(keeper, config.model_control, config.poll_interval, commands));
     announce(&addresses, admin.address())?;

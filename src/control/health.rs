@@ -22,11 +22,33 @@ use crate::upstream::{Cluster, Endpoint, Health, HealthSpec};
 /// How often the endpoints of an upstream are compared with those that are asked.
 const FOLLOW: Duration = Duration::from_millis(500);
 
-/// Starts the thread. It ends with the switchboard.
+/// Starts the thread once an upstream wants something of it: without one it would be half a mebibyte
+/// for nothing. It ends with the switchboard.
 ///
 /// # Errors
 /// When the system gives no thread.
-pub fn start(board: &Switchboard) -> io::Result<()> {
+///
+/// # Cancel safety
+/// Safe: a thread that was started goes on.
+pub async fn start_when_wanted(board: &Switchboard) -> io::Result<()> {
+    let (table, mut changes) = (board.shared(), board.changes());
+    loop {
+        changes.borrow_and_update();
+        if table.load().clusters().iter().any(|cluster| wants(cluster)) {
+            return start(board);
+        }
+        if changes.changed().await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// Whether there is something to ask or to look up.
+fn wants(cluster: &Cluster) -> bool {
+    cluster.spec().balance.health.is_some() || cluster.resolve_every().is_some()
+}
+
+fn start(board: &Switchboard) -> io::Result<()> {
     let (table, changes) = (board.shared(), board.changes());
     let clusters = move || table.load().clusters();
     std::thread::Builder::new().name("health".to_owned()).spawn(move || {
