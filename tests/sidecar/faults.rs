@@ -6,7 +6,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::support::{LIMIT, RawClient, RawResponse, Sidecar, Upstream, one_version, outcomes, raw_upstream};
+use crate::support::{
+    LIMIT, RawClient, RawResponse, Sidecar, Upstream, blocking_until, one_version, outcomes, raw_upstream,
+};
 
 /// Reads one request's head and body (by its length).
 fn read_request(stream: &mut TcpStream) -> Option<String> {
@@ -198,8 +200,20 @@ fn a_connection_that_died_while_idle_is_replaced_once_and_nobody_notices() {
         let response = client.post("/", "", b"body");
         assert_eq!((response.status, response.text().as_str()), (200, "ok"), "round {round}: {response:?}");
         closed.recv_timeout(LIMIT).unwrap();
+        // The end was sent; it is another core that may have to see to its arrival.
+        blocking_until("the end to have arrived", || (!has_open_connection(address.port())).then_some(()));
     }
     outcomes(&sidecar, &[("success", 20)]);
+}
+
+/// Whether a connection to this port of this machine has heard of no end yet.
+fn has_open_connection(port: u16) -> bool {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    table.lines().skip(1).any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        // The far end's address, and the state: 01 is ESTABLISHED.
+        fields[2].ends_with(&format!(":{port:04X}")) && fields[3] == "01"
+    })
 }
 
 #[test]
