@@ -38,11 +38,11 @@ impl Reach {
         found.get(&key(cluster)).cloned().unwrap_or_else(|| Err("not yet connected to".to_owned()))
     }
 
-    /// Why the sidecar as a whole is not ready: one line for each model whose stable version can't
-    /// serve. Empty when it is.
+    /// Why the sidecar as a whole is not ready: one line for each version that is
+    /// [awaited](crate::routing::table::Model::awaited) and can't serve. Empty when it is.
     pub fn missing(&self, table: &RoutingTable) -> Vec<String> {
-        let stables = table.models.iter().filter_map(|m| Some((m, m.versions.get(m.stable)?)));
-        let missing = stables.filter_map(|(model, version)| {
+        let awaited = table.models.iter().flat_map(|m| m.awaited().map(move |version| (m, version)));
+        let missing = awaited.filter_map(|(model, version)| {
             let reason = self.ready(version).err()?;
             Some(format!("model {}, version {}: {reason}", model.spec.name, version.spec.name))
         });
@@ -79,4 +79,50 @@ impl Reach {
 
 fn key(cluster: &Arc<Cluster>) -> usize {
     Arc::as_ptr(cluster).addr()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config;
+    use crate::onnx::Engine;
+
+    #[tokio::test]
+    async fn a_canary_that_is_being_loaded_is_waited_for_if_it_has_traffic_and_until_it_fails() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let models = |weight: &str| {
+            let text = format!(
+                "models: [{{name: m, versions: [{{name: v1, upstream: {{url: 'http://127.0.0.1:{port}'}}}},
+                {{name: v2, weight: {weight}, onnx: {{repository: models, model: m, version: 1}}}}]}}]"
+            );
+            config::parse(&text, Path::new("/nowhere")).unwrap().models
+        };
+        for (weight, is_awaited) in [("30%", true), ("0%", false)] {
+            let mut holds = Vec::new();
+            let table = RoutingTable::build(
+                &models(weight),
+                |_| None,
+                None,
+                |spec| {
+                    let (engine, hold) = Engine::loading(spec.clone());
+                    holds.push(hold);
+                    Arc::new(engine)
+                },
+            )
+            .unwrap();
+            let reach = Reach::default();
+            reach.round(&table).await;
+            let missing = reach.missing(&table);
+            let said = ["model m, version v2: the model is being loaded".to_owned()];
+            assert_eq!(missing, if is_awaited { &said[..] } else { &[] }, "{weight}");
+
+            holds.clear();
+            let Backend::Onnx(engine) = &table.models[0].versions[1].backend else { panic!("no engine") };
+            engine.wait_loaded().await;
+            assert_eq!(reach.missing(&table), [""; 0], "{weight}");
+        }
+    }
 }

@@ -96,6 +96,18 @@ impl Engine {
         Self::begin(spec, source, Repository::default(), Arc::default())
     }
 
+    /// One whose load lasts until the test drops the other half, and then has failed.
+    #[cfg(test)]
+    pub(crate) fn loading(spec: EngineSpec) -> (Self, std::sync::mpsc::Sender<()>) {
+        let (held, ended) = std::sync::mpsc::channel();
+        let ended = std::sync::Mutex::new(ended);
+        let source = move |_: &super::abort::Abort| -> Result<_, String> {
+            let _ended = ended.lock().map(|ended| ended.recv());
+            Err("no model".to_owned())
+        };
+        (Self::start_with(spec, Arc::new(source)), held)
+    }
+
     fn begin(
         spec: EngineSpec,
         source: Arc<dyn Source>,

@@ -251,6 +251,17 @@ fn limiter(spec: &Option<LimitSpec>, before: Option<&Arc<Limiter>>) -> Option<Ar
 // === impl Model ===
 
 impl Model {
+    /// The versions without which the model is not ready: the stable one, and each with traffic of
+    /// its own whose model is still being loaded, for its share would be refused meanwhile. One that
+    /// failed to load keeps nobody waiting.
+    pub fn awaited(&self) -> impl Iterator<Item = &Arc<Version>> {
+        self.versions.iter().enumerate().filter_map(|(at, version)| {
+            let is_awaited =
+                at == self.stable || (version.spec.weight > Weight::ZERO && version.is_loading());
+            is_awaited.then_some(version)
+        })
+    }
+
     fn new(
         spec: ModelSpec,
         versions: Box<[Arc<Version>]>,
@@ -365,5 +376,9 @@ impl Version {
                 State::Unavailable { reason } => Err(reason.to_string()),
             },
         }
+    }
+
+    fn is_loading(&self) -> bool {
+        matches!(&self.backend, Backend::Onnx(engine) if engine.state() == State::Loading)
     }
 }

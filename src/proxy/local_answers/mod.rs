@@ -17,7 +17,6 @@ use http::{Response, request};
 
 use super::route;
 use super::worker::Worker;
-use crate::base::Role;
 use crate::inference::path::{self, Api, GrpcMethod, GrpcServer};
 use crate::inference::v2_grpc::about::ServerMetadata;
 use crate::inference::v2_grpc::triton::{ModelIndex, StatisticsAnswer};
@@ -112,14 +111,13 @@ fn all_in_process(table: &LocalTable) -> bool {
     table.models.iter().all(|model| model.model.family.is_some())
 }
 
-/// Whether the server takes requests: no drain has begun, and every model's stable version can serve.
+/// Whether the server takes requests: no drain has begun, and every version that is awaited can serve.
 fn is_ready(worker: &Worker, table: &LocalTable) -> bool {
     !worker.is_draining() && table.models.iter().all(|model| is_model_ready(&model.model))
 }
 
 fn is_model_ready(model: &Model) -> bool {
-    let mut stable = model.versions.iter().filter(|version| version.spec.role == Role::Stable);
-    stable.all(|version| version.ready().is_ok())
+    model.awaited().all(|version| version.ready().is_ok())
 }
 
 /// Every version in process, with its model.
