@@ -214,7 +214,7 @@ fn a_split_between_two_versions_in_process_reaches_its_weights_and_the_shadow_se
         const SENT: u32 = 600;
         for _ in 0..SENT {
             let answer: Response<bytes::Bytes> = client.post("/v2/models/cancer/infer", &[], &body).await;
-            assert_eq!(answer.status(), 200);
+            assert_eq!(answer.status(), 200, "{answer:?}");
             let version = answer.headers()["x-switchback-version"].to_str().unwrap().to_owned();
             let told: Value = serde_json::from_slice(answer.body()).unwrap();
             // The answer names the model that was asked for and the version that really answered.

@@ -235,13 +235,29 @@ fn the_highest_rate_is_found_between_what_holds_and_what_does_not() {
          limits: {{maxLag: 2s}}\n"
     );
     std::fs::write(&scenario, text).unwrap();
-    let (code, result) = result(&["--scenario", scenario.to_str().unwrap()]);
-    assert_eq!(code, 0, "{result}");
-    let rate = result["search"]["rate"].as_f64().unwrap();
-    // More than 200 cannot hold for long; a machine that is busy otherwise may do with less.
-    assert!((40.0..300.0).contains(&rate), "{}", result["search"]);
-    let tries = result["search"]["tries"].as_array().unwrap();
-    assert!(tries.iter().any(|one| one["outcome"] == "fail") && tries.last().unwrap()["confirms"] == true);
+    let scenario = ["--scenario", scenario.to_str().unwrap()];
+    // A machine that is busy otherwise may leave a search without a result, and that is no fault of its.
+    let (mut code, mut found) = result(&scenario);
+    for _ in 0..3 {
+        if code == 0 {
+            break;
+        }
+        (code, found) = result(&scenario);
+    }
+    assert_eq!(code, 0, "{found}");
+    let search = &found["search"];
+    let tries = search["tries"].as_array().unwrap();
+    let rate_of = |one: &Value| one["rate"].as_f64().unwrap();
+    let (held, others): (Vec<_>, Vec<_>) = tries.iter().partition(|one| one["outcome"] == "pass");
+    // More than 200 a second cannot be done by this server, however fast the machine is.
+    assert!(held.iter().all(|one| rate_of(one) < 300.0), "{search}");
+    // What is named held, and held again last of all; what was tried above it did not, or not to the end.
+    let rate = rate_of(search);
+    let last = tries.last().unwrap();
+    assert!(rate >= 40.0 && rate_of(last) == rate, "{search}");
+    assert!(last["confirms"] == true && last["outcome"] == "pass", "{search}");
+    assert!(held.iter().any(|one| rate_of(one) == rate && one["confirms"] == false), "{search}");
+    assert!(others.iter().any(|one| rate_of(one) > rate && rate_of(one) <= rate * 1.26), "{search}");
 }
 
 #[test]
