@@ -323,17 +323,16 @@ fn reading_ahead_in_a_body_of_tiny_chunks_does_not_hold_up_other_clients() {
     body.chars().for_each(|c| sent += &format!("1\r\n{c}\r\n"));
     sent += "0\r\n\r\n";
     let mut slow = RawClient::connect(sidecar.main());
-    let started = std::time::Instant::now();
-    let (mut other, mut longest) = (RawClient::connect(sidecar.main()), std::time::Duration::ZERO);
+    let (mut other, mut answered) = (RawClient::connect(sidecar.main()), 0);
     std::thread::scope(|scope| {
         let answer = scope.spawn(move || slow.send(sent).read());
         while !answer.is_finished() {
-            let asked = std::time::Instant::now();
             assert_eq!(other.post("/x", "", b"{}").status, 200);
-            longest = longest.max(asked.elapsed());
+            answered += 1;
         }
         assert!(answer.join().unwrap().body == body.as_bytes(), "the body was changed");
     });
-    let (longest, whole) = (longest.as_secs_f64(), started.elapsed().as_secs_f64());
-    assert!(longest < 2.0 && whole < 10.0, "another client waited {longest} s, of {whole} s");
+    // There are 600,000 chunks to be read, with a turn for others at least after every few hundred;
+    // if they were read in one go, a request or two would be answered beside them.
+    assert!(answered > 50, "{answered} requests of others were answered meanwhile");
 }

@@ -14,6 +14,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::io::AsyncWrite as _;
+use tokio::task::coop;
 
 use super::decode::Head;
 use super::shared::Shared;
@@ -279,9 +280,15 @@ impl Inner {
             self.state = State::Gone;
             return Poll::Ready(Some(Err(gone())));
         }
+        // One read may hold ten thousand chunks of a byte: taking them counts, so that whoever reads
+        // a body lets others run in between.
+        let turn = ready!(coop::poll_proceed(cx));
         loop {
             match self.content.take(&mut self.rest, shared.max_bytes) {
-                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(Some(frame)) => {
+                    turn.made_progress();
+                    return Poll::Ready(Some(Ok(frame)));
+                }
                 Ok(None) if self.content.is_over() => return Poll::Ready(None),
                 Ok(None) => {}
                 Err(why) => {

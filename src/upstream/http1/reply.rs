@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::task::coop;
 
 use super::upload::Pump;
 use super::{Broken, Connection};
@@ -138,9 +139,15 @@ impl Body for Reply {
         if let Err(fault) = this.send_on(cx) {
             return this.fail(fault);
         }
+        // One read may hold ten thousand chunks of a byte: taking them counts, so that whoever reads
+        // an answer lets others run in between.
+        let turn = ready!(coop::poll_proceed(cx));
         loop {
             match this.take() {
-                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(Some(frame)) => {
+                    turn.made_progress();
+                    return Poll::Ready(Some(Ok(frame)));
+                }
                 Err(malformed) => return this.fail(malformed_body(malformed, this.trailer_limit)),
                 Ok(None) if this.connection.is_none() => return Poll::Ready(None),
                 Ok(None) => {}
