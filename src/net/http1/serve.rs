@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::close::{goodbye, refuse};
@@ -303,7 +304,9 @@ impl Alarm {
                 passed += 1;
                 this.sleep.as_mut().reset(Instant::now() + *this.period);
             }
-            *this.set |= this.sleep.as_mut().poll(cx).is_pending();
+            // A task that has used up its turn would be told that the time is not over without being
+            // woken when it is.
+            *this.set |= pin!(unconstrained(this.sleep.as_mut())).poll(cx).is_pending();
         }
         passed
     }
