@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::base::Fault;
+use crate::wire::splice::Spliced;
 
 /// A whole body.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ impl From<Bytes> for Whole {
         Self((!bytes.is_empty()).then_some(bytes))
     }
 }
+
+impl Spliced for Whole {}
 
 impl Body for Whole {
     type Data = Bytes;

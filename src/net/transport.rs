@@ -35,6 +35,16 @@ pub(super) enum Transport {
     Tls(Box<TlsStream<Stream>>),
 }
 
+impl Transport {
+    /// The socket, where it is TCP and nothing lies between.
+    pub(super) fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(Stream { socket: StreamSocket::Tcp(stream), .. }) => Some(stream),
+            Self::Plain(_) | Self::Tls(_) => None,
+        }
+    }
+}
+
 /// Runs `$call` on the socket or stream of whichever kind.
 macro_rules! on_each {
     ($value:expr, $($variant:path)|+, $inner:ident => $call:expr) => {

@@ -20,6 +20,7 @@ use super::{Answer, Endpoint, Health, HealthSpec, Pool, Question};
 use crate::base::Fault;
 use crate::inference::protobuf;
 use crate::wire::grpc;
+use crate::wire::splice::Spliced;
 
 /// Most bytes of an answer that are read.
 const MOST_BYTES: usize = 64 * 1024;
@@ -164,6 +165,8 @@ impl Whole {
         Self(None)
     }
 }
+
+impl Spliced for Whole {}
 
 impl Body for Whole {
     type Data = Bytes;

@@ -27,6 +27,14 @@ pub(super) enum Io {
 }
 
 impl Io {
+    /// The socket, where it is TCP and nothing lies between.
+    pub(super) fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(Socket::Tcp(stream)) => Some(stream),
+            Self::Plain(Socket::Unix(_)) | Self::Tls(_) => None,
+        }
+    }
+
     /// Whether nothing can be read now: neither bytes nor an end nor an error. No system call is
     /// made unless the event loop has seen something happen.
     pub(super) fn is_quiet(&mut self) -> bool {

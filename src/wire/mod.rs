@@ -17,4 +17,5 @@ pub mod hygiene;
 pub mod kept;
 pub mod respond;
 pub mod rewrite;
+pub mod splice;
 pub mod upgrade;

@@ -38,7 +38,7 @@ pub(super) async fn refuse(link: &Link, fault: &Fault) -> ConnectionFault {
     let mut outgoing = Outgoing::new(out, Framing::Length(0), true, Side::Response);
     let write = poll_fn(|cx| link.poll_write_out(&mut outgoing, cx));
     if let Ok(Ok(())) = timeout(LINGER, write).await {
-        link.shared.lender.give_output(outgoing.take_buffer());
+        outgoing.give_back(&link.shared.lender);
         goodbye(link, true).await;
     }
     match fault.kind {

@@ -138,7 +138,7 @@ where
             return Poll::Ready(Err(ConnectionFault::ClientLeft));
         }
         if outgoing.is_ended() {
-            link.shared.lender.give_output(outgoing.take_buffer());
+            outgoing.give_back(&link.shared.lender);
             return Poll::Ready(Ok(()));
         }
         if starved {

@@ -22,6 +22,7 @@ use crate::base::{Fault, FaultKind};
 use crate::net::transport::Transport;
 use crate::wire::body::{Feed, Inbound};
 use crate::wire::http1::{Content, Filled, Length, Malformed, Outgoing, poll_fill};
+use crate::wire::splice::Passage;
 
 /// What a client that expects it is told before it sends its body (RFC 9110 section 10.1.1).
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -307,6 +308,30 @@ impl Inner {
         }
     }
 
+    /// Moves what has come of a long body, where nothing of it was read yet.
+    fn poll_splice(
+        &mut self,
+        passage: &mut Passage<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<usize>, Fault>> {
+        let is_clear =
+            self.state == State::Open && self.rest.is_empty() && self.interim.is_empty() && !self.unflushed;
+        let most = self.content.unseen().filter(|_| is_clear);
+        let (Some(most), Some(tcp)) = (most, self.io.as_ref().and_then(Transport::tcp)) else {
+            return Poll::Ready(Ok(None));
+        };
+        match ready!(passage.poll_fill(tcp, most, cx)) {
+            Ok(Some(0)) | Err(_) => {
+                self.state = State::Gone;
+                Poll::Ready(Err(gone()))
+            }
+            Ok(moved) => {
+                self.content.note_unseen(moved.unwrap_or(0));
+                Poll::Ready(Ok(moved))
+            }
+        }
+    }
+
     /// Asks the client for its body.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(io) = &mut self.io else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
@@ -332,6 +357,17 @@ impl Feed for Link {
             Ok(mut inner) => inner.poll_frame(&self.shared, cx),
             // Only where a waker that reading drops reads in turn.
             Err(_) => Poll::Ready(Some(Err(gone()))),
+        }
+    }
+
+    fn poll_splice(
+        &self,
+        passage: &mut Passage<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<usize>, Fault>> {
+        match self.inner.try_borrow_mut() {
+            Ok(mut inner) => inner.poll_splice(passage, cx),
+            Err(_) => Poll::Ready(Err(gone())),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod differential;
 mod heads;
+mod splice;
 
 use std::cell::Cell;
 use std::collections::VecDeque;

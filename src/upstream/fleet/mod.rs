@@ -16,9 +16,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -28,6 +26,7 @@ use self::load::Load;
 use super::cluster::{Cluster, Endpoint, Standing};
 use super::{Answer, Pool, SendError};
 use crate::base::{Fault, FaultKind};
+use crate::wire::splice::Spliced;
 
 /// One worker's connections to all endpoints of an upstream. `!Send`, as its pools.
 pub struct Fleet<B> {
@@ -86,7 +85,7 @@ fn has(avoid: &Avoid, endpoint: &Arc<Endpoint>) -> bool {
 
 impl<B> Fleet<B>
 where
-    B: Body<Data = Bytes, Error = Fault> + Unpin + 'static,
+    B: Spliced + 'static,
 {
     /// No connections yet; they are made as requests come.
     pub fn new(cluster: Arc<Cluster>) -> Rc<Self> {

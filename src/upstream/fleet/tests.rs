@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -14,7 +15,7 @@ use super::*;
 use crate::base::Weight;
 use crate::upstream::{Address, EndpointSpec, Health, OutlierSpec, UpstreamSpec};
 
-type TestBody = http_body_util::combinators::UnsyncBoxBody<Bytes, Fault>;
+type TestBody = crate::wire::body::Source;
 
 fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -68,7 +69,7 @@ fn fleet(addresses: &[SocketAddr], change: impl FnOnce(&mut UpstreamSpec)) -> Rc
 }
 
 fn post() -> Request<TestBody> {
-    let body = Full::new(Bytes::from_static(b"hello")).map_err(|never| match never {}).boxed_unsync();
+    let body = TestBody::from(Bytes::from_static(b"hello"));
     Request::builder().method("POST").uri("/").body(body).unwrap()
 }
 

@@ -7,10 +7,8 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body::Body;
 
 use super::decode::{self, Head};
 use super::upload::Uploading;
@@ -18,6 +16,7 @@ use super::{Broken, Connection, Reply, Upload};
 use crate::base::{Fault, FaultKind};
 use crate::upstream::Target;
 use crate::wire::http1::{Filled, Malformed, ends_head};
+use crate::wire::splice::Spliced;
 
 /// Interim answers (RFC 9110 section 15.2) before the one that counts; more are refused.
 const MAX_INTERIM: u8 = 16;
@@ -55,7 +54,7 @@ impl Exchange {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Head, Failure>>
     where
-        B: Body<Data = Bytes, Error = Fault> + Unpin,
+        B: Spliced,
     {
         if self.write_error.is_none()
             && !upload.is_done()
@@ -114,7 +113,7 @@ impl Exchange {
         limit: usize,
     ) -> Response<Reply>
     where
-        B: Body<Data = Bytes, Error = Fault> + Unpin + 'static,
+        B: Spliced + 'static,
     {
         let mut connection = self.connection;
         connection.streamed = is_event_stream(&head.headers);

@@ -3,14 +3,14 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use http::Request;
 use http_body::Body;
 
 use super::{Broken, Connection, encode};
 use crate::base::Fault;
 use crate::wire::body::Side;
-use crate::wire::http1::{Lender, Outgoing, Size};
+use crate::wire::http1::{Lender, Outgoing, Put, Size};
+use crate::wire::splice::Spliced;
 
 /// A request that is being sent.
 pub(in crate::upstream) struct Upload(Outgoing);
@@ -56,13 +56,24 @@ impl Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Broken>>
     where
-        B: Body<Data = Bytes, Error = Fault> + Unpin,
+        B: Spliced,
     {
         loop {
-            let starved = self.0.gather(Pin::new(&mut *body), cx).map_err(Broken::Body)?;
+            let put = match connection.io.tcp() {
+                Some(_) => self.0.splice(body, &connection.lender, cx).map_err(Broken::Body)?,
+                None => Put::Nothing,
+            };
+            let starved = match put {
+                Put::Some => false,
+                Put::Later => true,
+                Put::Nothing => self.0.gather(Pin::new(&mut *body), cx).map_err(Broken::Body)?,
+            };
             ready!(self.0.poll_write_out(&mut connection.io, cx)).map_err(Broken::Io)?;
+            if let Some(tcp) = connection.io.tcp() {
+                ready!(self.0.poll_drain(tcp, cx)).map_err(Broken::Io)?;
+            }
             if self.0.is_ended() {
-                connection.lender.give_output(self.0.take_buffer());
+                self.0.give_back(&connection.lender);
                 return Poll::Ready(Ok(()));
             }
             if starved {
@@ -86,7 +97,7 @@ pub(super) struct Uploading<B> {
 
 impl<B> Pump for Uploading<B>
 where
-    B: Body<Data = Bytes, Error = Fault> + Unpin,
+    B: Spliced,
 {
     fn poll(&mut self, connection: &mut Connection, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         self.upload.poll(connection, &mut self.body, cx)

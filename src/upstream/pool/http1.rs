@@ -8,9 +8,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::Response;
-use http_body::Body;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
@@ -24,6 +22,7 @@ use crate::upstream::http1::{Connection, Exchange, Failure, Upload, unanswered};
 use crate::upstream::io::Io;
 use crate::upstream::slot::Slot;
 use crate::wire::http1::Lender;
+use crate::wire::splice::Spliced;
 
 /// The HTTP/1.1 connections of a pool.
 #[derive(Default)]
@@ -128,7 +127,7 @@ impl Http1 {
 
 impl<B> Pool<B>
 where
-    B: Body<Data = Bytes, Error = Fault> + Unpin + 'static,
+    B: Spliced + 'static,
 {
     pub(super) async fn send_http1(&self, held: &mut Held<B>) -> Result<Response<Answer>, SendError<B>> {
         if held.as_ref().is_some_and(upgrade::is_asked) {

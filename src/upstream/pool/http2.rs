@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use http_body::Body;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
@@ -27,6 +26,7 @@ use crate::upstream::http2::{Activity, Driver, Exchange, Failure, Stream, Stream
 use crate::upstream::io::Io;
 use crate::upstream::slot::Slot;
 use crate::upstream::{failure, form};
+use crate::wire::splice::Spliced;
 
 /// The HTTP/2 connections of a pool.
 pub(super) struct Http2<B> {
@@ -124,7 +124,7 @@ impl<B> Http2<B> {
 
 impl<B> Pool<B>
 where
-    B: Body<Data = Bytes, Error = Fault> + Unpin + 'static,
+    B: Spliced + 'static,
 {
     pub(super) async fn send_http2(&self, held: &mut Held<B>) -> ByHttp2<B> {
         let mut retried = false;
@@ -328,7 +328,7 @@ where
 
 impl<B> Connection<B>
 where
-    B: Body<Data = Bytes, Error = Fault> + Unpin + 'static,
+    B: Spliced + 'static,
 {
     fn lease(self: &Rc<Self>) -> Option<Lease<B>> {
         if self.activity.in_flight.get() >= self.limit.get() {
@@ -354,7 +354,7 @@ where
 
 impl<B> Streams for Connection<B>
 where
-    B: Body<Data = Bytes, Error = Fault> + Unpin + 'static,
+    B: Spliced + 'static,
 {
     fn activity(&self) -> &Activity {
         &self.activity

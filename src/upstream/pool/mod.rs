@@ -18,9 +18,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Method, Request, Response, Version};
-use http_body::Body;
 use tokio::task::AbortHandle;
 
 pub use self::stats::PoolStats;
@@ -33,6 +31,7 @@ use super::http1::{Connection, Home};
 use super::slot::{Slot, Slots};
 use super::{Answer, Protocol, Target};
 use crate::base::{Fault, FaultKind};
+use crate::wire::splice::Spliced;
 
 /// Requests that may wait for a connection, for each version of HTTP; more are refused at once.
 const MAX_WAITING: usize = 1024;
@@ -85,7 +84,7 @@ type ByHttp2<B> = Option<Result<Response<Answer>, SendError<B>>>;
 
 impl<B> Pool<B>
 where
-    B: Body<Data = Bytes, Error = Fault> + Unpin + 'static,
+    B: Spliced + 'static,
 {
     /// An empty pool; it connects when the first request comes.
     pub fn new(target: Arc<Target>) -> Rc<Self> {
@@ -223,7 +222,7 @@ impl<B> Drop for Pool<B> {
 
 impl<B> Slots for Pool<B>
 where
-    B: Body<Data = Bytes, Error = Fault> + Unpin + 'static,
+    B: Spliced + 'static,
 {
     fn slot_freed(&self) {
         self.open.set(self.open.get().saturating_sub(1));
@@ -237,7 +236,7 @@ where
 
 impl<B> Home for Pool<B>
 where
-    B: Body<Data = Bytes, Error = Fault> + Unpin + 'static,
+    B: Spliced + 'static,
 {
     fn keep(&self, connection: Box<Connection>) {
         self.keep_http1(connection);

@@ -61,6 +61,8 @@ fn data(text: &'static str) -> Result<Frame<Bytes>, Fault> {
     Ok(Frame::data(Bytes::from_static(text.as_bytes())))
 }
 
+impl crate::wire::splice::Spliced for TestBody {}
+
 impl Body for TestBody {
     type Data = Bytes;
     type Error = Fault;

@@ -6,17 +6,15 @@
 
 use std::any::Any;
 
-use bytes::Bytes;
 use http::header::UPGRADE;
 use http::{Request, Response, StatusCode};
-use http_body::Body;
 use hyper::client::conn::http1::Builder;
 use hyper_util::rt::TokioIo;
 
 use super::{Held, Pool, SendError};
-use crate::base::Fault;
 use crate::upstream::answer::Answer;
 use crate::upstream::{failure, form};
+use crate::wire::splice::Spliced;
 
 /// Whether `request` asks for another protocol.
 pub(super) fn is_asked<B>(request: &Request<B>) -> bool {
@@ -25,7 +23,7 @@ pub(super) fn is_asked<B>(request: &Request<B>) -> bool {
 
 impl<B> Pool<B>
 where
-    B: Body<Data = Bytes, Error = Fault> + Unpin + 'static,
+    B: Spliced + 'static,
 {
     /// Sends a request that asks for an upgrade. A connection that was switched (101) is no longer
     /// the pool's, but for its slot.

@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::{ByteBody, Side};
 use crate::base::{Fault, FaultKind};
+use crate::wire::splice::{Passage, Spliced};
 
 /// How long a body may be waited for in all before its rate counts.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -69,6 +70,37 @@ impl<B: ByteBody> IdleTimeout<B> {
         self
     }
 
+    /// Fails where all of it should have come by now.
+    fn in_time(&mut self) -> Result<(), Fault> {
+        if self.until.is_some_and(|until| until <= Instant::now()) {
+            self.done = true;
+            return Err(too_long());
+        }
+        Ok(())
+    }
+
+    /// Takes note of `bytes` that have come; fails where they come too slowly.
+    fn came(&mut self, bytes: usize) -> Result<(), Fault> {
+        if self.is_slow(bytes) {
+            self.done = true;
+            return Err(too_slow(self.rate));
+        }
+        Ok(())
+    }
+
+    /// Nothing has come: ready with the fault where that has lasted too long.
+    fn waits(&mut self, cx: &mut Context<'_>) -> Poll<Fault> {
+        let limit = self.limit;
+        match limit {
+            Some(limit) if self.is_over(limit, cx) => {
+                self.done = true;
+                let late = self.until.is_some_and(|until| until <= Instant::now());
+                Poll::Ready(if late { too_long() } else { over(self.side, limit) })
+            }
+            _ => Poll::Pending,
+        }
+    }
+
     /// Whether the present wait has lasted too long.
     fn is_over(&mut self, limit: Duration, cx: &mut Context<'_>) -> bool {
         let since = *self.waiting.get_or_insert_with(Instant::now);
@@ -114,30 +146,20 @@ impl<B: ByteBody> Body for IdleTimeout<B> {
         if this.done {
             return Poll::Ready(None);
         }
-        if this.until.is_some_and(|until| until <= Instant::now()) {
-            this.done = true;
-            return Poll::Ready(Some(Err(too_long())));
+        if let Err(fault) = this.in_time() {
+            return Poll::Ready(Some(Err(fault)));
         }
-        let limit = this.limit;
         match Pin::new(&mut this.inner).poll_frame(cx) {
             Poll::Ready(next) => {
                 let data = next.as_ref().and_then(|next| next.as_ref().ok()?.data_ref());
                 let length = data.map(Bytes::len);
                 this.done = length.is_none();
-                if this.is_slow(length.unwrap_or(0)) && length.is_some() {
-                    this.done = true;
-                    return Poll::Ready(Some(Err(too_slow(this.rate))));
+                match this.came(length.unwrap_or(0)) {
+                    Err(fault) if length.is_some() => Poll::Ready(Some(Err(fault))),
+                    _ => Poll::Ready(next),
                 }
-                Poll::Ready(next)
             }
-            Poll::Pending => match limit {
-                Some(limit) if this.is_over(limit, cx) => {
-                    this.done = true;
-                    let late = this.until.is_some_and(|until| until <= Instant::now());
-                    Poll::Ready(Some(Err(if late { too_long() } else { over(this.side, limit) })))
-                }
-                _ => Poll::Pending,
-            },
+            Poll::Pending => this.waits(cx).map(|fault| Some(Err(fault))),
         }
     }
 
@@ -147,6 +169,27 @@ impl<B: ByteBody> Body for IdleTimeout<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+impl<B: Spliced> Spliced for IdleTimeout<B> {
+    fn poll_splice(
+        &mut self,
+        passage: &mut Passage<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<usize>, Fault>> {
+        if self.done {
+            return Poll::Ready(Ok(None));
+        }
+        self.in_time()?;
+        match self.inner.poll_splice(passage, cx) {
+            Poll::Ready(Ok(Some(bytes))) => Poll::Ready(self.came(bytes).map(|()| Some(bytes))),
+            Poll::Ready(moved) => {
+                self.done = moved.is_err();
+                Poll::Ready(moved)
+            }
+            Poll::Pending => self.waits(cx).map(Err),
+        }
     }
 }
 

@@ -13,12 +13,23 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::base::{Fault, FaultKind};
+use crate::wire::splice::{Passage, Spliced};
 
 /// Where a codec of our own gives the body of a message to whoever reads it. The codec keeps one
 /// handle, [`Inbound`] the other; both live on the connection's thread.
 pub trait Feed {
     /// The next frame. After `None`, an error or trailers it is not asked again.
     fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>>;
+
+    /// As [`Spliced::poll_splice`]. After an error it is not asked again.
+    fn poll_splice(
+        &self,
+        passage: &mut Passage<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<usize>, Fault>> {
+        let _ = (passage, cx);
+        Poll::Ready(Ok(None))
+    }
 
     /// Whether nothing more will come: see [`Body::is_end_stream`].
     fn is_end_stream(&self) -> bool;
@@ -122,6 +133,23 @@ impl Body for Inbound {
             Reading::Feed(feed) => feed.size_hint(),
             Reading::Hyper(incoming) => incoming.size_hint(),
         }
+    }
+}
+
+impl Spliced for Inbound {
+    fn poll_splice(
+        &mut self,
+        passage: &mut Passage<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<usize>, Fault>> {
+        let Reading::Feed(feed) = &self.from else { return Poll::Ready(Ok(None)) };
+        let moved = ready!(feed.poll_splice(passage, cx));
+        if moved.is_err()
+            && let Reading::Feed(feed) = std::mem::replace(&mut self.from, Reading::Nothing)
+        {
+            feed.let_go();
+        }
+        Poll::Ready(moved)
     }
 }
 

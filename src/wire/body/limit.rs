@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::ByteBody;
 use crate::base::{Fault, FaultKind};
+use crate::wire::splice::{Passage, Spliced};
 
 /// What is known of a body from outside while it is on its way to a version: whoever sends it, and
 /// whatever becomes of the sending, the meter has the bytes that passed and the body's own fault.
@@ -47,10 +48,19 @@ impl<B: ByteBody> Limit<B> {
         Self { inner, max, meter, done: false }
     }
 
-    fn fail(&mut self, fault: Fault) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+    fn count(&self, bytes: usize) -> Result<(), Fault> {
+        let bytes = self.meter.bytes.get().saturating_add(bytes as u64);
+        if bytes > self.max {
+            return Err(too_large(self.max));
+        }
+        self.meter.bytes.set(bytes);
+        Ok(())
+    }
+
+    fn fail(&mut self, fault: Fault) -> Fault {
         self.done = true;
         let _ = self.meter.fault.set(fault.clone());
-        Poll::Ready(Some(Err(fault)))
+        fault
     }
 }
 
@@ -85,17 +95,15 @@ impl<B: ByteBody> Body for Limit<B> {
         match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
             Some(Ok(frame)) => {
                 if let Some(chunk) = frame.data_ref() {
-                    let bytes = this.meter.bytes.get().saturating_add(chunk.len() as u64);
-                    if bytes > this.max {
-                        return this.fail(too_large(this.max));
+                    if let Err(fault) = this.count(chunk.len()) {
+                        return Poll::Ready(Some(Err(this.fail(fault))));
                     }
-                    this.meter.bytes.set(bytes);
                 } else {
                     this.done = true;
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Some(Err(fault)) => this.fail(fault),
+            Some(Err(fault)) => Poll::Ready(Some(Err(this.fail(fault)))),
             None => {
                 this.done = true;
                 Poll::Ready(None)
@@ -109,5 +117,20 @@ impl<B: ByteBody> Body for Limit<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+impl<B: Spliced> Spliced for Limit<B> {
+    fn poll_splice(
+        &mut self,
+        passage: &mut Passage<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<usize>, Fault>> {
+        if self.done {
+            return Poll::Ready(Ok(None));
+        }
+        let moved = ready!(self.inner.poll_splice(passage, cx));
+        let counted = moved.and_then(|moved| self.count(moved.unwrap_or(0)).map(|()| moved));
+        Poll::Ready(counted.map_err(|fault| self.fail(fault)))
     }
 }

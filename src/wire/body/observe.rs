@@ -13,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::ByteBody;
 use crate::base::Fault;
+use crate::wire::splice::{Passage, Spliced};
 
 /// What is told of a body's life: any number of `data`, then at most one of `end` and `fault`.
 ///
@@ -21,6 +22,10 @@ use crate::base::Fault;
 pub trait Watch {
     /// A chunk passes; it is not empty.
     fn data(&mut self, chunk: &Bytes);
+    /// Whether it needs to see the content. If not, some of it may pass without being told.
+    fn looks(&self) -> bool {
+        true
+    }
     /// The body is complete. `trailers` are `None` where there were none or, on HTTP/1.1 with a
     /// known length, where nobody asked for them.
     fn end(&mut self, trailers: Option<&HeaderMap>);
@@ -106,6 +111,30 @@ impl<B: ByteBody, W: Watch + Unpin> Body for Observe<B, W> {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+impl<B: Spliced, W: Watch + Unpin> Spliced for Observe<B, W> {
+    fn poll_splice(
+        &mut self,
+        passage: &mut Passage<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<usize>, Fault>> {
+        if self.done || self.watch.as_ref().is_some_and(Watch::looks) {
+            return Poll::Ready(Ok(None));
+        }
+        let moved = ready!(self.inner.poll_splice(passage, cx));
+        match &moved {
+            Ok(Some(_)) if self.inner.is_end_stream() => self.finish(None),
+            Ok(_) => {}
+            Err(fault) => {
+                self.done = true;
+                if let Some(mut watch) = self.watch.take() {
+                    watch.fault(fault);
+                }
+            }
+        }
+        Poll::Ready(moved)
     }
 }
 

@@ -15,6 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::{ByteBody, Captured, Hold, Inbound};
 use crate::base::Fault;
+use crate::wire::splice::{Passage, Spliced};
 
 /// Chunks up to this many bytes that are read ahead are gathered in blocks: a client that sends
 /// single bytes must not make each of them cost a handle and pin the buffer it came in.
@@ -225,5 +226,20 @@ impl<R: ByteBody> Body for Source<R> {
             None => hint.set_exact(ahead),
         }
         hint
+    }
+}
+
+impl<R: Spliced> Spliced for Source<R> {
+    fn poll_splice(
+        &mut self,
+        passage: &mut Passage<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<usize>, Fault>> {
+        let (None, Some(rest)) = (&self.first, &mut self.rest) else { return Poll::Ready(Ok(None)) };
+        let moved = ready!(rest.poll_splice(passage, cx));
+        if moved.is_err() {
+            self.rest = None;
+        }
+        Poll::Ready(moved)
     }
 }

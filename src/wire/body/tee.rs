@@ -14,11 +14,16 @@ use http_body::{Body, Frame, SizeHint};
 use super::ByteBody;
 use super::observe::{Observe, Watch};
 use crate::base::Fault;
+use crate::wire::splice::{Passage, Spliced};
 
 /// Where a copy goes. Dropped without [`Sink::end`], the body was not read to its end.
 pub trait Sink {
     /// The next chunk; it is not empty.
     fn data(&mut self, chunk: &Bytes);
+    /// Whether anybody wants a copy.
+    fn is_wanted(&self) -> bool {
+        true
+    }
     /// The body is complete. The sink is dropped right after.
     fn end(&mut self, trailers: Option<&HeaderMap>);
 }
@@ -54,6 +59,16 @@ impl<B: ByteBody, S: Sink + Unpin> Body for Tee<B, S> {
     }
 }
 
+impl<B: Spliced, S: Sink + Unpin> Spliced for Tee<B, S> {
+    fn poll_splice(
+        &mut self,
+        passage: &mut Passage<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<usize>, Fault>> {
+        self.0.poll_splice(passage, cx)
+    }
+}
+
 /// A fault only drops the sink: for the copy, failed and abandoned are the same.
 #[derive(Debug)]
 struct SinkWatch<S>(S);
@@ -61,6 +76,10 @@ struct SinkWatch<S>(S);
 impl<S: Sink> Watch for SinkWatch<S> {
     fn data(&mut self, chunk: &Bytes) {
         self.0.data(chunk);
+    }
+
+    fn looks(&self) -> bool {
+        self.0.is_wanted()
     }
 
     fn end(&mut self, trailers: Option<&HeaderMap>) {
@@ -74,6 +93,10 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
         (**self).data(chunk);
     }
 
+    fn is_wanted(&self) -> bool {
+        (**self).is_wanted()
+    }
+
     fn end(&mut self, trailers: Option<&HeaderMap>) {
         (**self).end(trailers);
     }
@@ -85,6 +108,10 @@ impl<S: Sink> Sink for Option<S> {
         if let Some(sink) = self {
             sink.data(chunk);
         }
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.as_ref().is_some_and(Sink::is_wanted)
     }
 
     fn end(&mut self, trailers: Option<&HeaderMap>) {

@@ -124,6 +124,23 @@ impl Content {
         }
     }
 
+    /// How much of it may pass unseen, if its length is known. What was read of it already must be
+    /// taken first.
+    pub fn unseen(&self) -> Option<u64> {
+        match self.kind {
+            Kind::Known(left) if left > 0 => Some(left),
+            _ => None,
+        }
+    }
+
+    /// Notes that `size` bytes of it have passed unseen.
+    pub fn note_unseen(&mut self, size: usize) {
+        if let Kind::Known(left) = &mut self.kind {
+            *left = left.saturating_sub(u64::try_from(size).unwrap_or(u64::MAX));
+            self.over |= *left == 0;
+        }
+    }
+
     /// Notes a read of `size` bytes, `full` where it filled all the room it had.
     pub fn note_read(&mut self, size: usize, full: bool) {
         let size = u64::try_from(size).unwrap_or(u64::MAX);

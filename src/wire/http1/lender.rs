@@ -8,6 +8,8 @@ use std::cell::{Cell, RefCell};
 
 use bytes::BytesMut;
 
+use crate::wire::splice::Pipes;
+
 /// A block that heads and small bodies are read into, one behind the other.
 const SMALL_BLOCK: usize = 32 * 1024;
 /// Least room for a read.
@@ -28,7 +30,8 @@ pub struct Lender {
     small: RefCell<BytesMut>,
     large: RefCell<Vec<BytesMut>>,
     output: Cell<Vec<u8>>,
-    /// A large block was lent since [`Lender::shrink_unused`] looked.
+    pipes: Pipes,
+    /// A large block or a pipe was lent since [`Lender::shrink_unused`] looked.
     large_used: Cell<bool>,
 }
 
@@ -86,6 +89,12 @@ impl Lender {
         }
     }
 
+    /// Pipes for long bodies that nobody looks at.
+    pub fn pipes(&self) -> &Pipes {
+        self.large_used.set(true);
+        &self.pipes
+    }
+
     /// Whether nobody holds a piece of the block for small messages.
     #[cfg(test)]
     pub fn is_whole(&self) -> bool {
@@ -102,6 +111,7 @@ impl Lender {
     /// Lets go of what only long bodies need.
     pub fn shrink(&self) {
         self.large.borrow_mut().clear();
+        self.pipes.clear();
     }
 }
 

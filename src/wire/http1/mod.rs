@@ -20,7 +20,7 @@ pub use chunked::{Chunked, Next};
 pub use content::{Content, Length};
 pub use fill::{Filled, ends_head, poll_fill};
 pub use lender::Lender;
-pub use outgoing::{Framing, Outgoing, Size};
+pub use outgoing::{Framing, Outgoing, Put, Size};
 
 use http::HeaderName;
 

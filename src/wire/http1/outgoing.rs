@@ -11,10 +11,12 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
 
-use super::text;
+use super::{Lender, text};
 use crate::base::{Fault, FaultKind};
 use crate::wire::body::Side;
+use crate::wire::splice::{self, Passage, Pipe, Spliced};
 
 /// Chunks up to this size are copied behind the head; copying them costs less than a third slice.
 const COPIED: usize = 4 * 1024;
@@ -59,6 +61,17 @@ impl Size {
     }
 }
 
+/// What a body put into a pipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// Something.
+    Some,
+    /// It has nothing now.
+    Later,
+    /// Nothing, for it cannot: its next frame is to be taken.
+    Nothing,
+}
+
 /// A message that is being sent.
 pub struct Outgoing {
     /// Written up to `at`.
@@ -68,6 +81,10 @@ pub struct Outgoing {
     chunk: Bytes,
     /// What frames the end of `chunk`.
     tail: &'static [u8],
+    /// What the body put between two sockets. It holds nothing while anything is in `out` or `chunk`.
+    pipe: Option<Pipe>,
+    /// Some of the body went that way; the rest may follow, however short it is.
+    spliced: bool,
     framing: Framing,
     side: Side,
     /// The body was asked for its content; it cannot be given back whole.
@@ -88,6 +105,8 @@ impl Outgoing {
             at: 0,
             chunk: Bytes::new(),
             tail: b"",
+            pipe: None,
+            spliced: false,
             framing,
             side,
             touched: false,
@@ -117,9 +136,12 @@ impl Outgoing {
         !self.touched
     }
 
-    /// The buffer, once it is no longer needed.
-    pub fn take_buffer(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.out)
+    /// Gives back the buffer and the pipe, once they are no longer needed.
+    pub fn give_back(&mut self, lender: &Lender) {
+        lender.give_output(std::mem::take(&mut self.out));
+        if let Some(pipe) = self.pipe.take() {
+            lender.pipes().give(pipe);
+        }
     }
 
     /// Bytes that were gathered and have not left.
@@ -128,7 +150,55 @@ impl Outgoing {
     }
 
     fn is_written(&self) -> bool {
-        self.at >= self.out.len() && self.chunk.is_empty() && self.tail.is_empty()
+        let piped = self.pipe.as_ref().is_none_or(Pipe::is_empty);
+        self.at >= self.out.len() && self.chunk.is_empty() && self.tail.is_empty() && piped
+    }
+
+    /// Lets the body put what it can into a pipe, where everything else has left. What it put there
+    /// is written by [`poll_drain`](Self::poll_drain).
+    ///
+    /// # Errors
+    /// The body's own fault, or that it is not as long as was declared.
+    pub fn splice<B>(&mut self, body: &mut B, lender: &Lender, cx: &mut Context<'_>) -> Result<Put, Fault>
+    where
+        B: Spliced,
+    {
+        let Framing::Length(left) = self.framing else { return Ok(Put::Nothing) };
+        if self.ended || (left < splice::LEAST && !self.spliced) || !self.is_written() {
+            return Ok(Put::Nothing);
+        }
+        self.touched = true;
+        let pipes = lender.pipes();
+        let put = body.poll_splice(&mut Passage::new(&mut self.pipe, pipes, left), cx);
+        if let Poll::Ready(Ok(Some(bytes))) = put {
+            let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+            self.framing = Framing::Length(left.checked_sub(bytes).ok_or_else(|| too_long(self.side))?);
+            self.spliced = true;
+            if body.is_end_stream() {
+                self.end(None)?;
+            }
+            return Ok(Put::Some);
+        }
+        // Whoever waits holds nothing.
+        if let Some(pipe) = self.pipe.take() {
+            pipes.give(pipe);
+        }
+        match put {
+            Poll::Pending => Ok(Put::Later),
+            Poll::Ready(put) => put.map(|_| Put::Nothing),
+        }
+    }
+
+    /// Writes what the body put into the pipe.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn poll_drain(&mut self, to: &TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(pipe) = self.pipe.as_mut().filter(|pipe| !pipe.is_empty()) {
+            ready!(splice::poll_drain(pipe, to, cx))?;
+            self.begun = true;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Takes from the body what there is room for; `true` where the body has nothing now.
@@ -221,7 +291,7 @@ impl Outgoing {
         io: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        while !self.is_written() {
+        while self.left() > 0 {
             ready!(self.poll_write(io, cx))?;
         }
         if self.unflushed {

@@ -10,6 +10,7 @@ use pin_project_lite::pin_project;
 
 use super::editor::Editor;
 use crate::base::Fault;
+use crate::wire::splice::{Passage, Spliced};
 
 pin_project! {
     /// `B` seen through an [`Editor`], or as it is. Trailers pass. Without an editor every call
@@ -103,6 +104,19 @@ where
         match &self.editing {
             None => self.inner.size_hint(),
             Some(editing) => editing.left.map(SizeHint::with_exact).unwrap_or_default(),
+        }
+    }
+}
+
+impl<B: Spliced> Spliced for Edited<B> {
+    fn poll_splice(
+        &mut self,
+        passage: &mut Passage<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<usize>, Fault>> {
+        match &self.editing {
+            None => self.inner.poll_splice(passage, cx),
+            Some(_) => Poll::Ready(Ok(None)),
         }
     }
 }
