@@ -426,6 +426,53 @@ class Clients:
             assert np.array_equal(np.array(answer["probabilities"], dtype=np.float32).reshape(-1, 2),
                                   self.want[1]["probabilities"]), answer["how"]
 
+    def models_are_loaded_and_unloaded(self):
+        """By tritonclient, over both protocols, with a version that comes meanwhile and one that is no good."""
+        with tempfile.TemporaryDirectory() as root:
+            home = os.path.join(root, "cancer")
+            shutil.copytree(os.path.join(DEMO, "cancer", "1"), os.path.join(home, "1"))
+            about = config({})
+            about["onnxRuntime"]["modelControl"] = "explicit"
+            about["models"] = [{"name": "cancer", "repository": {"path": root, "keepPrevious": "0s"}}]
+            proxy = Switchback(about)
+            try:
+                equal(all_ready(proxy), {}, "models that are not ready")
+                number = 1
+                for kind, client in ((th, th.InferenceServerClient(proxy.main)), (tg, tg.InferenceServerClient(proxy.main))):
+                    def versions():
+                        found = client.get_model_repository_index()
+                        if kind is th:
+                            return {m["version"]: (m["state"], m["reason"]) for m in found if m["state"] != "UNLOADING"}
+                        return {m.version: (m.state, m.reason) for m in found.models if m.state != "UNLOADING"}
+
+                    client.unload_model("cancer")
+                    assert not client.is_model_ready("cancer")
+                    equal(versions(), {str(number): ("UNAVAILABLE", "unloaded")}, "index after unloading")
+                    client.load_model("cancer")
+                    assert client.is_model_ready("cancer")
+                    number += 1
+                    shutil.copytree(os.path.join(DEMO, "cancer", "3"), os.path.join(home, str(number)))
+                    client.load_model("cancer")
+                    equal(versions(), {str(number): ("READY", "")}, "index after another version came")
+                    broken = os.path.join(home, str(number + 1))
+                    os.makedirs(broken)
+                    with open(os.path.join(broken, "model.onnx"), "wb") as out:
+                        out.write(b"no model")
+                    try:
+                        client.load_model("cancer")
+                        raise AssertionError("what is no model was loaded")
+                    except InferenceServerException as error:
+                        assert "no whole ONNX file" in error.message(), error.message()
+                    equal(versions()[str(number)], ("READY", ""), "the version before")
+                    shutil.rmtree(broken)
+                    x = kind.InferInput("features", list(ROWS.shape), "FP32")
+                    x.set_data_from_numpy(ROWS)
+                    result = client.infer("cancer", [x])
+                    self.check(result, 3)
+                    client.close()
+            finally:
+                proxy.stop()
+
     def mlserver_infer(self):
         # The script's first line names where its environment was made, which may have moved since.
         command = [os.path.join(CACHE, "venv-mlserver", "bin", name) for name in ("python", "mlserver")]
