@@ -74,6 +74,12 @@ pub(super) fn is_refused(error: &h2::Error) -> bool {
     error.is_remote() && error.reason() == Some(reason)
 }
 
+/// Whether what the peer sent first was no HTTP/2: the `HTT` of a status line is the length of a frame
+/// that nobody allows.
+pub(super) fn is_other_protocol(error: &h2::Error) -> bool {
+    !error.is_remote() && error.reason() == Some(h2::Reason::FRAME_SIZE_ERROR)
+}
+
 fn classify_http2(error: &h2::Error, silent: bool) -> (FaultKind, String) {
     if silent {
         return (FaultKind::UpstreamReset, "it does not answer pings".to_owned());

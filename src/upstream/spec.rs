@@ -132,7 +132,8 @@ pub enum Address {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// What the client spoke: HTTP/2 requests (gRPC) go by HTTP/2, others by HTTP/1.1. Over TLS
-    /// the upstream's ALPN answer is honoured.
+    /// the upstream's ALPN answer is honoured; without, one that answers HTTP/2 in HTTP/1.1 is spoken
+    /// to in that from then on, but for gRPC.
     Auto,
     /// HTTP/1.1.
     Http1,

@@ -1,11 +1,14 @@
 //! Every way in to every way out: one port for HTTP/1.1 and HTTP/2, with and without TLS, TCP and
 //! Unix sockets on both sides.
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::sync::{Arc, Mutex};
+
 use http::{Request, Response, Version};
 use http_body_util::BodyExt as _;
 
 use crate::support::streams::{Identity, Place, Stream, fields, ready, serve};
-use crate::support::{Sidecar, run};
+use crate::support::{Http, Sidecar, one_version, raw_upstream, run};
 
 /// Gives back what it is sent, and says how it was asked.
 async fn echo(request: Request<hyper::body::Incoming>) -> Response<crate::support::streams::Streamed> {
@@ -95,5 +98,65 @@ fn every_way_in_leads_to_every_way_out() {
                 }
             }
         }
+    });
+}
+
+/// A model server as most are: without TLS it speaks HTTP/1.1 and nothing else. Notes the first line of
+/// each request.
+fn only_http1() -> (std::net::SocketAddr, Arc<Mutex<Vec<String>>>) {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let seen = lines.clone();
+    let address = raw_upstream(move |stream| {
+        let mut writer = stream.try_clone().unwrap();
+        let mut reader = BufReader::new(stream);
+        loop {
+            let (mut first, mut length) = (String::new(), 0);
+            if reader.read_line(&mut first).is_ok_and(|read| read == 0) {
+                return;
+            }
+            loop {
+                let mut line = String::new();
+                let _ = reader.read_line(&mut line);
+                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                if line.trim().is_empty() {
+                    break;
+                }
+            }
+            seen.lock().unwrap().push(first.trim().to_owned());
+            if first.starts_with("PRI ") {
+                let _ = writer.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+                return;
+            }
+            let mut body = vec![0; length];
+            let _ = reader.read_exact(&mut body);
+            let _ =
+                writer.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").as_bytes());
+            let _ = writer.write_all(&body);
+        }
+    });
+    (address, lines)
+}
+
+#[test]
+fn clients_of_http2_are_served_by_a_model_server_that_speaks_http1_only() {
+    run(async {
+        let (address, lines) = only_http1();
+        let sidecar = Sidecar::start(&one_version(&format!("http://{address}"), ""));
+        let mut client = Http::two(sidecar.main()).await;
+        for body in [vec![b'x'; 300_000], vec![b'y'; 10], Vec::new()] {
+            let answer = client.post("/v2/models/m/infer", &[], &body).await;
+            assert_eq!((answer.status(), answer.body() == &body), (200.try_into().unwrap(), true));
+        }
+        // It was asked once, and what came of that is remembered.
+        let lines = lines.lock().unwrap().clone();
+        let asked = lines.iter().filter(|line| line.starts_with("PRI ")).count();
+        assert_eq!((asked, lines.len()), (1, 4), "{lines:?}");
+
+        // A gRPC call is none by HTTP/1.1: it fails, and takes nothing from the others.
+        let call = client.post("/pkg.Service/Call", &[("content-type", "application/grpc")], b"").await;
+        assert!(call.headers().contains_key("grpc-status"), "{call:?}");
+        assert_eq!(client.post("/x", &[], b"z").await.status(), 200);
     });
 }

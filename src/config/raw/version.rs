@@ -68,7 +68,7 @@ section! {
             /// Share of endpoints that must be usable; with fewer, all are used.
             #[schemars(extend("default" = "50%"))]
             panic_below: Share<false>,
-            /// HTTP version. `auto`: what the client spoke.
+            /// HTTP version. `auto`: what the client spoke, if the server does.
             #[schemars(extend("default" = "auto"))]
             protocol: Choice<Protocol>,
             /// TLS to it, for `https` only.

@@ -25,7 +25,7 @@ use crate::upstream::connect::{Wire, connect};
 use crate::upstream::http2::{Activity, Driver, Exchange, Failure, Stream, Streams, handshake};
 use crate::upstream::io::Io;
 use crate::upstream::slot::Slot;
-use crate::upstream::{failure, form};
+use crate::upstream::{Protocol, failure, form};
 use crate::wire::splice::Spliced;
 
 /// The HTTP/2 connections of a pool.
@@ -33,8 +33,16 @@ pub(super) struct Http2<B> {
     connections: RefCell<Vec<Rc<Connection<B>>>>,
     waiting: RefCell<VecDeque<oneshot::Sender<Grant<B>>>>,
     connecting: Cell<usize>,
-    /// The upstream chose HTTP/1.1 by ALPN.
-    not_spoken: Cell<bool>,
+    spoken: Cell<Spoken>,
+}
+
+/// Whether the upstream speaks HTTP/2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spoken {
+    Unknown,
+    Yes,
+    /// It chose HTTP/1.1 by ALPN, or answered in HTTP/1.1 when it was spoken to in HTTP/2.
+    No,
 }
 
 /// One connection.
@@ -43,7 +51,8 @@ pub(super) struct Connection<B> {
     pool: Weak<Pool<B>>,
     activity: Rc<Activity>,
     /// Streams we use: one until the peer has told its limit, which it does at once, because more
-    /// could be refused; then its limit, or ours where that is lower.
+    /// could be refused; then its limit, or ours where that is lower. None while it has to show that
+    /// it speaks HTTP/2 at all.
     limit: Cell<usize>,
     idle_since: Cell<Instant>,
 }
@@ -79,14 +88,14 @@ impl<B> Default for Http2<B> {
             connections: RefCell::default(),
             waiting: RefCell::default(),
             connecting: Cell::new(0),
-            not_spoken: Cell::new(false),
+            spoken: Cell::new(Spoken::Unknown),
         }
     }
 }
 
 impl<B> Http2<B> {
     pub(super) fn is_not_spoken(&self) -> bool {
-        self.not_spoken.get()
+        self.spoken.get() == Spoken::No
     }
 
     pub(super) fn close_an_idle_one(&self) {
@@ -136,6 +145,11 @@ where
                 }
                 None => match Box::pin(self.wait_http2()).await {
                     Grant::Stream(lease) => lease,
+                    Grant::Http1 if held.as_ref().is_some_and(|request| self.is_bare_call(request)) => {
+                        let detail =
+                            format!("{} speaks HTTP/1.1 only, and a gRPC call takes HTTP/2", self.target);
+                        return failed(Fault::new(FaultKind::UpstreamProtocol, detail), held);
+                    }
                     Grant::Http1 => return None,
                     Grant::Failed(fault) => return failed(fault, held),
                 },
@@ -240,10 +254,7 @@ where
             Ok((io, Wire::Http1)) => {
                 self.keep_http1(self.http1_connection(io, slot));
                 drop(opening);
-                self.http2.not_spoken.set(true);
-                while let Some(waiting) = self.http2.next_waiting() {
-                    let _ = waiting.send(Grant::Http1);
-                }
+                self.turn_to_http1();
                 return;
             }
             Err(fault) => fault,
@@ -251,6 +262,22 @@ where
         count(&self.counters.connect_failures);
         drop(opening);
         self.fail_waiting_http2(&fault);
+    }
+
+    /// The upstream speaks HTTP/1.1: those that wait go that way.
+    fn turn_to_http1(&self) {
+        self.http2.spoken.set(Spoken::No);
+        while let Some(waiting) = self.http2.next_waiting() {
+            let _ = waiting.send(Grant::Http1);
+        }
+    }
+
+    /// Whether nobody knows yet what the upstream speaks, and TLS does not tell. Most model servers
+    /// speak HTTP/1.1 only where there is no TLS, whatever their clients' clients speak.
+    fn must_ask(&self) -> bool {
+        let spec = self.target.spec();
+        let is_told = spec.tls.is_some() || spec.protocol != Protocol::Auto;
+        !is_told && self.http2.spoken.get() != Spoken::Yes
     }
 
     /// Tells those that wait, unless others may still bring what they wait for.
@@ -271,11 +298,12 @@ where
         opening: Opening<B>,
     ) {
         count(&self.counters.opened);
+        let asked = self.must_ask();
         let connection = Rc::new(Connection {
             sender,
             pool: self.me.clone(),
             activity,
-            limit: Cell::new(1),
+            limit: Cell::new(if asked { 0 } else { 1 }),
             idle_since: Cell::new(Instant::now()),
         });
         self.http2.connections.borrow_mut().push(Rc::clone(&connection));
@@ -304,7 +332,10 @@ where
                 if let Some(connection) = connection.upgrade() {
                     pool.http2.forget(&connection);
                 }
-                if opening.take().is_some() {
+                if asked && known.is_none() && ended.as_ref().is_err_and(failure::is_other_protocol) {
+                    drop(opening.take());
+                    pool.turn_to_http1();
+                } else if opening.take().is_some() {
                     let error = ended.err().unwrap_or_else(|| h2::Reason::NO_ERROR.into());
                     pool.fail_waiting_http2(&failure::before_answer_http2(&pool.target, &error, false));
                 }
@@ -343,6 +374,7 @@ where
     /// Takes note of the streams that the peer allows.
     fn learn(&self, peer: usize, opening: &mut Option<Opening<B>>) {
         let Some(pool) = self.pool.upgrade() else { return };
+        pool.http2.spoken.set(Spoken::Yes);
         // A peer that allows none now may allow some later; one request waits for that.
         let limit = pool.target.spec().h2_streams_per_connection.min(peer).max(1);
         let more = self.limit.replace(limit) < limit;

@@ -31,6 +31,7 @@ use super::http1::{Connection, Home};
 use super::slot::{Slot, Slots};
 use super::{Answer, Protocol, Target};
 use crate::base::{Fault, FaultKind};
+use crate::wire::grpc::is_grpc;
 use crate::wire::splice::Spliced;
 
 /// Requests that may wait for a connection, for each version of HTTP; more are refused at once.
@@ -165,10 +166,18 @@ where
             Protocol::Http1 => false,
             Protocol::Http2 => true,
             Protocol::Auto => {
-                let http2 = request.as_ref().is_some_and(|request| request.version() == Version::HTTP_2);
-                http2 && !self.http2.is_not_spoken()
+                let Some(request) = request.as_ref().filter(|r| r.version() == Version::HTTP_2) else {
+                    return false;
+                };
+                !self.http2.is_not_spoken() || self.is_bare_call(request)
             }
         }
+    }
+
+    /// Whether it is a gRPC call without TLS, which is no call by HTTP/1.1, whatever was last found
+    /// to be spoken there.
+    fn is_bare_call(&self, request: &Request<B>) -> bool {
+        self.target.spec().tls.is_none() && is_grpc(request.headers())
     }
 
     /// Leave to open a connection, unless the limit is reached.
