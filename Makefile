@@ -20,7 +20,7 @@ FUZZ_TARGETS ?= $(notdir $(wildcard tests/fuzz/seeds/*))
 # An ONNX Runtime that the user names wins over the one in .cache.
 export ORT_DYLIB_PATH ?= $(CACHE)/onnxruntime/libonnxruntime.so
 
-.PHONY: help build demo test test-rust test-real fuzz soak lint doc bench statistics compare compare-load compare-engine parts onnxruntime clean-cache
+.PHONY: help build demo test test-rust test-real fuzz soak lint doc bench layout statistics compare compare-load compare-engine parts onnxruntime clean-cache
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -63,6 +63,9 @@ doc: ## the library's documentation, with warnings denied
 
 bench: ## the benchmarks in benches/
 	$(CARGO) bench --locked
+
+layout: build ## write src/layout.ld, which functions stand together in the binary; then build again
+	$(PYTHON) load-tests/layout.py --bin "$(TARGET)/release/switchback"
 
 statistics: ## simulate thousands of rollouts, hold the goals, rewrite docs/statistics.md (minutes)
 	$(CARGO) test --release --locked --test statistics -- --ignored --nocapture
