@@ -63,6 +63,9 @@ pub fn request(parts: &mut http::request::Parts) -> Result<Asked, Fault> {
     if seen.other_coding {
         return Err(Fault::new(FaultKind::NotImplemented, "a transfer coding other than chunked"));
     }
+    if seen.has(Field::Disguised) {
+        return Err(bad("a field whose name some servers take for that of the length or the coding"));
+    }
     check_target(parts, &seen)?;
 
     let mut asked = Asked {
@@ -164,7 +167,7 @@ pub fn authority(parts: &http::request::Parts) -> Option<&str> {
 
 /// Fields that mean something here.
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u16)]
+#[repr(u32)]
 enum Field {
     Connection,
     KeepAlive,
@@ -180,35 +183,40 @@ enum Field {
     Host,
     ContentLength,
     ContentType,
+    Http2Settings,
+    /// A name that servers behind CGI, WSGI and their like take for that of the length or the coding:
+    /// to them a hyphen and an underscore are one.
+    Disguised,
 }
 
 impl Field {
-    const fn bit(self) -> u16 {
-        1 << self as u16
+    const fn bit(self) -> u32 {
+        1 << self as u32
     }
 }
 
 /// Not a field: the length was there more than once, each time the same.
-const REPEATED_LENGTH: u16 = 1 << 15;
+const REPEATED_LENGTH: u32 = 1 << 31;
 /// Not a field: there was more than one `Host`.
-const REPEATED_HOST: u16 = 1 << 14;
+const REPEATED_HOST: u32 = 1 << 30;
 
 /// Fields of a connection (RFC 9110 section 7.6.1) and those that older RFCs and practice add.
-const HOP_BY_HOP: u16 = Field::Connection.bit()
+const HOP_BY_HOP: u32 = Field::Connection.bit()
     | Field::KeepAlive.bit()
     | Field::ProxyConnection.bit()
     | Field::Te.bit()
     | Field::TransferEncoding.bit()
-    | Field::Upgrade.bit();
+    | Field::Upgrade.bit()
+    | Field::Http2Settings.bit();
 
 /// `Expect` is answered by `net`; credentials for a proxy end at the proxy (RFC 9110 section
 /// 11.7.2); a reason for a fault is ours to give.
-const STRIPPED_OF_REQUEST: u16 =
+const STRIPPED_OF_REQUEST: u32 =
     HOP_BY_HOP | Field::ProxyAuthorization.bit() | Field::Expect.bit() | Field::SwitchbackError.bit();
 
 /// A version that asks for a proxy's credentials is not heard. `x-switchback-error` stays: it is
 /// the reason of another Switchback further up.
-const STRIPPED_OF_RESPONSE: u16 =
+const STRIPPED_OF_RESPONSE: u32 =
     HOP_BY_HOP | Field::ProxyAuthenticate.bit() | Field::ProxyAuthenticationInfo.bit();
 
 fn field(name: &HeaderName) -> Option<Field> {
@@ -222,6 +230,8 @@ fn field(name: &HeaderName) -> Option<Field> {
         (10, "keep-alive") => Field::KeepAlive,
         (12, "content-type") => Field::ContentType,
         (14, "content-length") => Field::ContentLength,
+        (14, "http2-settings") => Field::Http2Settings,
+        (14, "content_length") | (17, "transfer_encoding") => Field::Disguised,
         (16, "proxy-connection") => Field::ProxyConnection,
         (17, "transfer-encoding") => Field::TransferEncoding,
         (18, "x-switchback-error") => Field::SwitchbackError,
@@ -232,7 +242,7 @@ fn field(name: &HeaderName) -> Option<Field> {
     })
 }
 
-static STRIPPABLE: [(Field, HeaderName); 12] = [
+static STRIPPABLE: [(Field, HeaderName); 13] = [
     (Field::Connection, header::CONNECTION),
     (Field::KeepAlive, HeaderName::from_static("keep-alive")),
     (Field::ProxyConnection, HeaderName::from_static("proxy-connection")),
@@ -242,6 +252,7 @@ static STRIPPABLE: [(Field, HeaderName); 12] = [
     (Field::Te, header::TE),
     (Field::TransferEncoding, header::TRANSFER_ENCODING),
     (Field::Upgrade, header::UPGRADE),
+    (Field::Http2Settings, HeaderName::from_static("http2-settings")),
     (Field::Expect, header::EXPECT),
     (Field::SwitchbackError, HeaderName::from_static("x-switchback-error")),
     (Field::ContentLength, header::CONTENT_LENGTH),
@@ -279,7 +290,7 @@ fn is_end_to_end(name: &str) -> bool {
 /// What one pass over the fields finds.
 #[derive(Default)]
 struct Seen<'a> {
-    fields: u16,
+    fields: u32,
     host: Option<&'a HeaderValue>,
     length: Option<&'a HeaderValue>,
     content_type: Option<&'a HeaderValue>,
@@ -335,6 +346,9 @@ impl<'a> Seen<'a> {
 /// Host and target (RFC 9112 section 3.2, RFC 9113 section 8.3.1).
 fn check_target(parts: &http::request::Parts, seen: &Seen<'_>) -> Result<(), Fault> {
     let authority = parts.uri.authority();
+    if parts.uri.path() == "*" && parts.method != Method::OPTIONS {
+        return Err(bad("the target is an asterisk, and the method is not OPTIONS"));
+    }
     if seen.fields & REPEATED_HOST != 0 {
         return Err(bad("more than one Host"));
     }
@@ -342,7 +356,9 @@ fn check_target(parts: &http::request::Parts, seen: &Seen<'_>) -> Result<(), Fau
         None if parts.version == Version::HTTP_11 => return Err(bad("no Host")),
         None => {}
         Some(host) => {
-            if !host.as_bytes().iter().all(|&byte| is_host_byte(byte)) {
+            // HTTP/1.0 did not know Host, and some of its clients send it empty.
+            let may_lack = host.is_empty() && parts.version < Version::HTTP_11;
+            if !may_lack && !is_host_and_port(host.as_bytes()) {
                 return Err(bad("Host is malformed"));
             }
             if let Some(authority) = authority
@@ -356,6 +372,9 @@ fn check_target(parts: &http::request::Parts, seen: &Seen<'_>) -> Result<(), Fau
     if authority.as_str().contains('@') {
         return Err(bad("the target has user information"));
     }
+    if !is_host_and_port(authority.as_str().as_bytes()) {
+        return Err(bad("the host of the target is malformed"));
+    }
     match parts.uri.scheme() {
         Some(scheme) if *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS => {
             Err(bad("the target is neither http nor https"))
@@ -366,9 +385,39 @@ fn check_target(parts: &http::request::Parts, seen: &Seen<'_>) -> Result<(), Fau
     }
 }
 
-/// RFC 3986 section 3.2.2, but for the comma, which no host has and joined fields do.
-fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+;=".contains(&byte)
+/// Whether this is a host and, if there is a colon behind it, a port, which may be empty (RFC 3986
+/// section 3.2.2, RFC 9110 section 4.2.1). Nothing here is for two servers to cut differently.
+fn is_host_and_port(text: &[u8]) -> bool {
+    let (host_ends, port) = match text.iter().rposition(|&byte| !byte.is_ascii_digit()) {
+        Some(colon) if text.get(colon) == Some(&b':') => (colon, text.len() - colon - 1),
+        _ => (text.len(), 0),
+    };
+    let host = text.get(..host_ends).unwrap_or_default();
+    port <= 5 && if host.first() == Some(&b'[') { is_ip_literal(host) } else { is_name(host) }
+}
+
+/// An IPv6 address in brackets; nobody has seen another version yet.
+fn is_ip_literal(host: &[u8]) -> bool {
+    let inner = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]"));
+    let address = inner.and_then(|inner| std::str::from_utf8(inner).ok());
+    address.is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok())
+}
+
+/// A registered name, but for the comma, which no host has and joined fields do.
+fn is_name(host: &[u8]) -> bool {
+    if host.is_empty() {
+        return false;
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(&byte);
+    let mut rest = host;
+    while let Some((&byte, behind)) = rest.split_first() {
+        rest = match (byte, behind) {
+            (b'%', [high, low, behind @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => behind,
+            _ if plain(byte) => behind,
+            _ => return false,
+        };
+    }
+    true
 }
 
 fn same_host(scheme: Option<&Scheme>, authority: &str, host: &[u8]) -> bool {
@@ -413,7 +462,7 @@ fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// Removes the fields of `which`, and those that `Connection` names. The order of the others may
 /// change; that of one field's values does not.
-fn strip(headers: &mut HeaderMap, which: u16) {
+fn strip(headers: &mut HeaderMap, which: u32) {
     if which & Field::Connection.bit() != 0 {
         strip_named(headers);
     }

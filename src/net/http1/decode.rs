@@ -120,6 +120,10 @@ fn parse<'a>(
     let Ok(method) = Method::from_bytes(method.as_bytes()) else {
         return Err(bad("its method is malformed"));
     };
+    // `Uri` would cut a fragment off without a word, and another server might not (section 3.2).
+    if target.as_bytes().contains(&b'#') {
+        return Err(bad("its target has a fragment"));
+    }
     let Ok(uri) = Uri::from_maybe_shared(input.slice_ref(target.as_bytes())) else {
         return Err(bad("its target is malformed"));
     };

@@ -137,6 +137,9 @@ mod tests {
         for (name, value) in [("grpc-status", "0"), ("content-length", "9"), ("host", "x"), ("x-sum", "7")] {
             trailers.insert(name, value.parse().unwrap());
         }
+        for name in ["expect", "range", "forwarded", "proxy-authorization", "authorization", "set-cookie"] {
+            trailers.insert(name, "a".parse().unwrap());
+        }
         let mut out = Vec::new();
         push_end(&trailers, &mut out).unwrap();
         assert_eq!(out, b"0\r\ngrpc-status: 0\r\nx-sum: 7\r\n\r\n");

@@ -35,6 +35,26 @@ fn a_target_that_servers_could_read_differently_is_refused() {
         ("/", &[("host", "a,b")]),
         ("/", &[("host", "user@a")]),
         ("/", &[("host", "a/b")]),
+        ("/", &[("host", "")]),
+        ("/", &[("host", ":80")]),
+        ("/", &[("host", "a:80:80")]),
+        ("/", &[("host", "a:8x")]),
+        ("/", &[("host", "a:-1")]),
+        ("/", &[("host", "a:123456")]),
+        ("/", &[("host", "[::1")]),
+        ("/", &[("host", "::1]")]),
+        ("/", &[("host", "::1")]),
+        ("/", &[("host", "[::1]x")]),
+        ("/", &[("host", "[::1]:x")]),
+        ("/", &[("host", "[g::1]")]),
+        ("/", &[("host", "[]")]),
+        ("/", &[("host", "a[b]c")]),
+        ("/", &[("host", "a%")]),
+        ("/", &[("host", "a%2")]),
+        ("/", &[("host", "a%zz")]),
+        ("*", &[HOST]),
+        ("/", &[HOST, ("content_length", "5")]),
+        ("/", &[HOST, ("transfer_encoding", "chunked")]),
         ("http://a/", &[("host", "b")]),
         ("http://a:80/", &[("host", "a:81")]),
         ("http://u@a/", &[("host", "a")]),
@@ -52,8 +72,14 @@ fn a_target_that_servers_could_read_differently_is_refused() {
     }
     let good: &[(&str, &[(&str, &str)])] = &[
         ("/", &[HOST]),
-        ("/", &[("host", "")]),
         ("/", &[("host", "[::1]:8080")]),
+        ("/", &[("host", "[::ffff:127.0.0.1]")]),
+        ("/", &[("host", "a:")]),
+        ("/", &[("host", "A_b.c.:65535")]),
+        ("/", &[("host", "127.0.0.1:80")]),
+        ("/", &[("host", "80")]),
+        ("/", &[("host", "a%20b")]),
+        ("/", &[HOST, ("content_type", "x")]),
         ("http://a/", &[("host", "A")]),
         ("http://a:80/", &[("host", "a")]),
         ("https://a/", &[("host", "a:443")]),
@@ -61,6 +87,26 @@ fn a_target_that_servers_could_read_differently_is_refused() {
     for (target, headers) in good {
         assert!(ask(target, headers).is_ok(), "{target} {headers:?}");
     }
+}
+
+#[test]
+fn an_asterisk_is_for_options_alone() {
+    let mut parts = request_with("*", &[HOST]);
+    parts.method = Method::OPTIONS;
+    assert!(request(&mut parts).is_ok());
+}
+
+#[test]
+fn settings_of_an_upgrade_that_is_not_heard_end_here() {
+    let (_, headers) = ask("/", &[HOST, ("http2-settings", "AAMAAABk")]).unwrap();
+    assert_eq!(headers.len(), 1);
+}
+
+#[test]
+fn http_1_0_may_send_an_empty_host() {
+    let mut parts = request_with("/", &[("host", "")]);
+    parts.version = Version::HTTP_10;
+    assert!(request(&mut parts).is_ok());
 }
 
 #[test]

@@ -52,6 +52,14 @@ fn the_connection_and_the_framing_are_by_the_letter() {
 }
 
 #[test]
+fn a_fragment_is_refused_and_not_cut_off() {
+    for target in ["/a#b", "/a?b#c", "#", "http://x/a#b"] {
+        let fault = read(format!("GET {target} HTTP/1.1\r\n\r\n").as_bytes()).unwrap_err();
+        assert_eq!(fault.kind, FaultKind::BadRequest, "{target}");
+    }
+}
+
+#[test]
 fn what_readers_could_differ_on_is_refused() {
     let first = "POST / HTTP/1.1\r\n";
     for fields in [
