@@ -81,7 +81,13 @@ where
     if level.split(',').any(is_wrong) {
         return Err(refused());
     }
-    let filter: Targets = level.parse().map_err(|_| refused())?;
+    let mut filter: Targets = level.parse().map_err(|_| refused())?;
+    // `h2` warns of what a client did wrong, a line for each frame: whoever sends such frames would
+    // fill the disk. Connections that end for it are counted.
+    let warns = LevelFilter::WARN..=LevelFilter::INFO;
+    if filter.default_level().is_some_and(|level| warns.contains(&level)) && !level.contains("h2") {
+        filter = filter.with_target("h2", LevelFilter::ERROR);
+    }
     let lines = fmt::fmt().with_max_level(LevelFilter::TRACE).with_writer(writer);
     Ok(match format {
         LogFormat::Text => Box::new(lines.finish().with(filter)),
@@ -120,6 +126,7 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(model = "fraud", weight = 10, "weights changed");
             tracing::debug!("detail");
+            tracing::warn!(target: "h2::proto::ping_pong", "recv PING ack that we never sent");
         });
         String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
     }
@@ -137,8 +144,15 @@ mod tests {
     #[test]
     fn the_level_decides_what_is_written() {
         assert_eq!(logged(LogFormat::Text, "warn"), "");
-        assert_eq!(logged(LogFormat::Text, "debug").lines().count(), 2);
+        assert_eq!(logged(LogFormat::Text, "debug").lines().count(), 3);
         assert_eq!(logged(LogFormat::Text, "warn,switchback=debug").lines().count(), 2);
+    }
+
+    #[test]
+    fn clients_do_not_write_our_logs() {
+        let says = |level| logged(LogFormat::Text, level).contains("never sent");
+        assert!(!says("info") && !says("warn") && !says("switchback=debug,info"));
+        assert!(says("debug") && says("info,h2=warn"));
     }
 
     #[test]
