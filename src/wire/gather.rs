@@ -61,6 +61,12 @@ impl<T: AsyncWrite + Unpin> Gather<T> {
         self.0.borrow_mut().quiet = false;
     }
 
+    /// Whether all that was laid down has been sent.
+    pub fn is_sent(&self) -> bool {
+        let inner = self.0.borrow();
+        inner.sent == inner.held.len()
+    }
+
     /// Ends a turn: sends what was laid down, as far as the stream takes it; `cx` is woken when it
     /// takes more. `true` when it failed: the codec is then to be polled again, and is told why.
     pub fn push(&self, cx: &mut Context<'_>) -> bool {

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::exchange::{Exchange, begin};
 use super::flood::Counted;
 use super::idle::{Idle, IdleFor};
+use super::pressure::Pressure;
 use super::streams::Streams;
 use super::wake::Turn;
 use crate::net::drain::Latch;
@@ -72,7 +73,8 @@ impl Http2 {
         T: AsyncRead + AsyncWrite + Unpin,
         H: Handler,
     {
-        let (io, flooded) = Counted::new(io, &self.spec);
+        let pressure = Rc::<Pressure>::default();
+        let (io, wrong) = Counted::new(io, &self.spec, Rc::clone(&pressure));
         let io = Gather::new(io);
         let mut handshake = self.builder.handshake::<_, Bytes>(io.handle());
         let greeted = poll_fn(|cx| {
@@ -89,12 +91,14 @@ impl Http2 {
         turn.set_connection();
         let send_timeout = self.spec.send_timeout;
         let start = |request: http::Request<_>, respond| {
-            let (request, opened) = begin(request, respond, send_timeout);
+            let (request, opened) = begin(request, respond, send_timeout, Rc::clone(&pressure));
             Exchange::new(opened, handler.handle(request))
         };
         let streams = Streams::new(Arc::clone(&turn));
         let idle = Idle::new(self.spec.h2_idle_timeout);
-        let mut serving = Serving { connection, io, streams, start, turn, told: false, flooded, idle };
+        let held = Rc::clone(&pressure);
+        let mut serving =
+            Serving { connection, io, streams, start, turn, told: false, wrong, idle, pressure: held };
         poll_fn(|cx| serving.poll(latch, cx)).await
     }
 }
@@ -108,9 +112,10 @@ struct Serving<T, E, S> {
     turn: Arc<Turn>,
     /// The client knows that the connection is going to end.
     told: bool,
-    /// The client sends too much of nothing.
-    flooded: Rc<Cell<bool>>,
+    /// What the client does that `h2` lets pass.
+    wrong: Rc<Cell<Option<h2::Reason>>>,
     idle: Idle,
+    pressure: Rc<Pressure>,
 }
 
 impl<T, E, S> Serving<T, E, S>
@@ -130,11 +135,14 @@ where
             {
                 return Poll::Ready(ended.map_err(|error| fault_of(&error)));
             }
-            if self.flooded.get() {
-                self.connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+            if let Some(reason) = self.wrong.get() {
+                self.connection.abrupt_shutdown(reason);
                 let _ = self.connection.poll_accept(&mut cx);
                 self.io.push(&mut cx);
-                return Poll::Ready(Err(ConnectionFault::Flood));
+                return Poll::Ready(Err(match reason {
+                    h2::Reason::ENHANCE_YOUR_CALM => ConnectionFault::Flood,
+                    _ => ConnectionFault::Protocol,
+                }));
             }
             // After the first poll, so that a request that had arrived is answered and not shut out.
             if latch.fired() && !self.told {
@@ -156,6 +164,10 @@ where
                 }
                 if self.io.push(&mut cx) {
                     self.turn.set_connection();
+                    continue;
+                }
+                if self.io.is_sent() && self.pressure.drained() {
+                    self.streams.wake_all();
                     continue;
                 }
                 self.turn.end();

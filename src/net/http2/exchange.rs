@@ -18,6 +18,7 @@ use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::head;
+use super::pressure::Pressure;
 use super::request::Upload;
 use crate::base::Fault;
 use crate::net::IncomingBody;
@@ -31,6 +32,7 @@ pub(super) struct Opened {
     upload: Option<Rc<Upload>>,
     kind: Kind,
     send_timeout: Duration,
+    pressure: Rc<Pressure>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +49,7 @@ pub(super) fn begin(
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
     send_timeout: Duration,
+    pressure: Rc<Pressure>,
 ) -> (Request<IncomingBody>, Opened) {
     let (head, content) = request.into_parts();
     let kind = match head.method {
@@ -63,7 +66,7 @@ pub(super) fn begin(
         Some(upload) => IncomingBody::fed(Rc::clone(upload) as _),
         None => IncomingBody::empty(),
     };
-    (Request::from_parts(head, body), Opened { respond, upload, kind, send_timeout })
+    (Request::from_parts(head, body), Opened { respond, upload, kind, send_timeout, pressure })
 }
 
 pin_project_lite::pin_project! {
@@ -172,7 +175,11 @@ impl Opened {
         match self.respond.send_response(Response::from_parts(head, ()), ended) {
             Ok(_) if ended => After::Ending,
             Ok(stream) => {
-                After::Sending(body, Sender::new(stream, self.kind == Kind::Head, self.send_timeout))
+                let pressure = Rc::clone(&self.pressure);
+                After::Sending(
+                    body,
+                    Sender::new(stream, self.kind == Kind::Head, self.send_timeout, pressure),
+                )
             }
             Err(error) => {
                 tracing::debug!(%error, "an answer was not sent");
@@ -198,6 +205,11 @@ struct Sender {
     /// The body is read to its end, for those who watch it, and not sent.
     silent: bool,
     patience: Patience,
+    pressure: Rc<Pressure>,
+    /// When the last chunk was handed over.
+    round: Option<u32>,
+    /// What the client had taken when this stream last waited for it to take more.
+    progress: u64,
 }
 
 /// How long a client may take to make room.
@@ -233,9 +245,10 @@ impl From<h2::Error> for Broken {
 }
 
 impl Sender {
-    fn new(stream: SendStream<Bytes>, silent: bool, limit: Duration) -> Self {
+    fn new(stream: SendStream<Bytes>, silent: bool, limit: Duration, pressure: Rc<Pressure>) -> Self {
         let patience = Patience { limit, since: None, timer: None };
-        Self { stream, chunk: None, begun: false, silent, patience }
+        let (chunk, begun, round, progress) = (None, false, None, 0);
+        Self { stream, chunk, begun, silent, patience, pressure, round, progress }
     }
 
     /// Sends what can be sent now. At most one chunk is held beyond what the client has room for.
@@ -247,18 +260,21 @@ impl Sender {
             if let Some((data, last)) = self.chunk.take() {
                 if !self.poll_room(cx)? {
                     self.chunk = Some((data, last));
-                    if self.patience.poll(cx).is_ready() {
-                        tracing::debug!("a client made no room for an answer in time");
-                        self.stream.send_reset(Reason::CANCEL);
-                        return Poll::Ready(Err(Broken));
-                    }
-                    return self.poll_reset(cx);
+                    return self.poll_patience(cx);
                 }
                 self.patience.since = None;
-                self.stream.send_data(data, last)?;
+                self.hand_over(data, last)?;
                 if last {
                     return Poll::Ready(Ok(()));
                 }
+            }
+            if !self.silent && !self.pressure.allows(self.round) {
+                // As long as the client takes anything, it is the others' turn and nobody's fault.
+                let progress = self.pressure.progress();
+                if self.progress != progress {
+                    (self.progress, self.patience.since) = (progress, None);
+                }
+                return self.poll_patience(cx);
             }
             let frame = match body.as_mut().poll_frame(cx) {
                 Poll::Pending => return self.poll_reset(cx),
@@ -285,7 +301,7 @@ impl Sender {
                     self.begun |= !data.is_empty();
                     // An empty frame says nothing but that it is the last.
                     if !data.is_empty() || last {
-                        self.stream.send_data(data, last)?;
+                        self.hand_over(data, last)?;
                     }
                     if last {
                         return Poll::Ready(Ok(()));
@@ -294,6 +310,21 @@ impl Sender {
                 Err(frame) => return Poll::Ready(self.end(frame)),
             }
         }
+    }
+
+    fn hand_over(&mut self, data: Bytes, last: bool) -> Result<(), Broken> {
+        self.round = self.pressure.hand_over(data.len());
+        Ok(self.stream.send_data(data, last)?)
+    }
+
+    /// Waits, and gives the stream up after too long.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        if self.patience.poll(cx).is_ready() {
+            tracing::debug!("a client made no room for an answer in time");
+            self.stream.send_reset(Reason::CANCEL);
+            return Poll::Ready(Err(Broken));
+        }
+        self.poll_reset(cx)
     }
 
     fn end(&mut self, frame: Frame<Bytes>) -> Result<(), Broken> {

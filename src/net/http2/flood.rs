@@ -13,9 +13,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::pressure::Pressure;
 use crate::net::DownstreamSpec;
 
 /// What frames are counted in.
@@ -37,16 +39,21 @@ const CONTROL_ANSWER: u64 = 17;
 pub(super) struct Counted<T> {
     io: T,
     counter: Counter,
-    flooded: Rc<Cell<bool>>,
+    wrong: Rc<Cell<Option<Reason>>>,
+    pressure: Rc<Pressure>,
 }
 
 impl<T> Counted<T> {
-    /// Counts the frames of `io` by the limits of `spec`. The flag is raised at a flood; from then on
-    /// nothing is read.
-    pub(super) fn new(io: T, spec: &DownstreamSpec) -> (Self, Rc<Cell<bool>>) {
-        let flooded = Rc::<Cell<bool>>::default();
+    /// Counts the frames of `io` by the limits of `spec`, and what it takes by `pressure`. The reason is
+    /// set at a flood, and where the first frame is not SETTINGS; from then on nothing is read.
+    pub(super) fn new(
+        io: T,
+        spec: &DownstreamSpec,
+        pressure: Rc<Pressure>,
+    ) -> (Self, Rc<Cell<Option<Reason>>>) {
+        let wrong = Rc::<Cell<Option<Reason>>>::default();
         let counter = Counter::new(spec.h2_resets, spec.h2_control_frames);
-        (Self { io, counter, flooded: flooded.clone() }, flooded)
+        (Self { io, counter, wrong: wrong.clone(), pressure }, wrong)
     }
 }
 
@@ -56,16 +63,16 @@ impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.flooded.get() {
+        if self.wrong.get().is_some() {
             return Poll::Pending;
         }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         if read.is_ready()
             && let Some(new) = buf.filled().get(before..)
-            && !self.counter.bytes(new)
+            && let Err(reason) = self.counter.bytes(new)
         {
-            self.flooded.set(true);
+            self.wrong.set(Some(reason));
         }
         read
     }
@@ -76,6 +83,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
         if let Poll::Ready(Ok(written)) = &written {
             self.counter.sent = self.counter.sent.saturating_add(u64::try_from(*written).unwrap_or(0));
+            self.pressure.wrote(*written);
         }
         written
     }
@@ -93,6 +101,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
 struct Counter {
     most_resets: u32,
     most_control: u32,
+    /// SETTINGS have come, with which every client begins (RFC 9113 section 3.4).
+    greeted: bool,
     /// Bytes to pass over.
     skip: usize,
     /// The head of a frame, as far as it has come.
@@ -112,6 +122,7 @@ impl Counter {
         Self {
             most_resets,
             most_control,
+            greeted: false,
             skip: PREFACE,
             head: [0; 9],
             had: 0,
@@ -124,8 +135,8 @@ impl Counter {
         }
     }
 
-    /// Takes note of what has come; `false` where it is a flood.
-    fn bytes(&mut self, mut bytes: &[u8]) -> bool {
+    /// Takes note of what has come; why to give up, where it is a flood or no beginning.
+    fn bytes(&mut self, mut bytes: &[u8]) -> Result<(), Reason> {
         while !bytes.is_empty() {
             let passed = self.skip.min(bytes.len());
             self.skip -= passed;
@@ -138,26 +149,29 @@ impl Counter {
             bytes = rest;
             if self.had == self.head.len() {
                 self.had = 0;
-                if !self.frame() {
-                    return false;
-                }
+                self.frame()?;
             }
         }
-        true
+        Ok(())
     }
 
     /// Takes note of the frame whose head has come (RFC 9113 section 4.1).
-    fn frame(&mut self) -> bool {
+    fn frame(&mut self) -> Result<(), Reason> {
         let [a, b, c, kind, flags, ..] = self.head;
         let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         self.skip = length;
         let ends = flags & 1 == 1;
+        if !self.greeted {
+            // `h2` takes any frame for the first.
+            self.greeted = kind == 4 && !ends;
+            return if self.greeted { Ok(()) } else { Err(Reason::PROTOCOL_ERROR) };
+        }
         match kind {
-            0 if length > 0 || ends => return true,
+            0 if length > 0 || ends => return Ok(()),
             1 => self.opened = self.opened.saturating_add(1),
             3 => self.resets = self.resets.saturating_add(1),
             8 => self.updates += 1,
-            9 if length > 0 => return true,
+            9 if length > 0 => return Ok(()),
             // DATA and CONTINUATION without content, PRIORITY, SETTINGS, PING, what nobody knows.
             _ => self.control = self.control.saturating_add(1),
         }
@@ -167,14 +181,14 @@ impl Counter {
         let control = u64::from(self.control) > most_control;
         let updates = self.updates > UPDATES.saturating_add(earned / BYTES_PER_UPDATE);
         if !(resets || control || updates) {
-            return true;
+            return Ok(());
         }
         // Only here is the time looked at: a count that took longer than a window is no flood.
         let now = Instant::now();
         let slow = now.saturating_duration_since(self.since) >= WINDOW;
         (self.since, self.opened, self.resets) = (now, 0, 0);
         (self.control, self.updates, self.sent) = (0, 0, 0);
-        slow
+        if slow { Ok(()) } else { Err(Reason::ENHANCE_YOUR_CALM) }
     }
 }
 
@@ -190,12 +204,13 @@ mod tests {
 
     /// How many of these frames, one after the other, pass before it is a flood; at most a thousand.
     fn passed(counter: &mut Counter, frames: &[Vec<u8>]) -> usize {
-        (0..1_000).position(|i| !counter.bytes(&frames[i % frames.len()])).unwrap_or(1_000)
+        (0..1_000).position(|i| counter.bytes(&frames[i % frames.len()]).is_err()).unwrap_or(1_000)
     }
 
     fn counter() -> Counter {
         let mut counter = Counter::new(20, 50);
-        assert!(counter.bytes(&[b'P'; PREFACE]));
+        assert!(counter.bytes(&[b'P'; PREFACE]).is_ok());
+        assert!(counter.bytes(&frame(4, 0, 6)).is_ok());
         counter
     }
 
@@ -222,6 +237,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_first_frame_is_settings() {
+        for (kind, flags, expected) in [(4, 0, None), (4, 1, Some(())), (1, 5, Some(())), (6, 0, Some(()))] {
+            let mut counter = Counter::new(20, 50);
+            assert!(counter.bytes(&[b'P'; PREFACE]).is_ok());
+            let first = counter.bytes(&frame(kind, flags, 0));
+            assert_eq!(first.err(), expected.map(|()| Reason::PROTOCOL_ERROR), "{kind} {flags}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn streams_that_are_opened_and_reset_are_a_flood_and_some_that_are_cancelled_are_not() {
         let (open, reset) = (frame(1, 5, 10), frame(3, 0, 4));
         assert_eq!(passed(&mut counter(), &[open.clone(), reset.clone()]), 41);
@@ -233,7 +258,7 @@ mod tests {
         let stream: Vec<u8> = (0..60).flat_map(|_| frame(6, 0, 8)).collect();
         for step in [1, 3, 9, 17, 100] {
             let mut counter = counter();
-            let flood = stream.chunks(step).position(|chunk| !counter.bytes(chunk)).unwrap();
+            let flood = stream.chunks(step).position(|chunk| counter.bytes(chunk).is_err()).unwrap();
             assert_eq!(flood, (50 * 17 + 9 - 1) / step, "{step}");
         }
     }
@@ -243,7 +268,7 @@ mod tests {
         let mut counter = counter();
         for _ in 0..20 {
             for _ in 0..40 {
-                assert!(counter.bytes(&frame(6, 0, 8)));
+                assert!(counter.bytes(&frame(6, 0, 8)).is_ok());
             }
             tokio::time::advance(WINDOW).await;
         }
@@ -253,11 +278,11 @@ mod tests {
     async fn window_updates_are_measured_by_what_was_sent() {
         let update = frame(8, 0, 4);
         let mut few = counter();
-        let flood = (0..20_000).position(|_| !few.bytes(&update));
+        let flood = (0..20_000).position(|_| few.bytes(&update).is_err());
         assert_eq!(flood, Some(10_000));
         let mut many = counter();
         many.sent = BYTES_PER_UPDATE * 20_000;
-        assert!((0..25_000).all(|_| many.bytes(&update)));
+        assert!((0..25_000).all(|_| many.bytes(&update).is_ok()));
     }
 
     #[tokio::test(start_paused = true)]
@@ -267,12 +292,12 @@ mod tests {
         assert!((0..10_000).all(|_| {
             // A token in its frame, and the answer to the ping before.
             streaming.sent += 49 + CONTROL_ANSWER;
-            streaming.bytes(&ping)
+            streaming.bytes(&ping).is_ok()
         }));
         let mut flooding = counter();
         let flood = (0..10_000).position(|_| {
             flooding.sent += CONTROL_ANSWER;
-            !flooding.bytes(&ping)
+            flooding.bytes(&ping).is_err()
         });
         assert_eq!(flood, Some(50));
     }

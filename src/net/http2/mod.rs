@@ -16,6 +16,7 @@ mod exchange;
 mod flood;
 mod head;
 mod idle;
+mod pressure;
 mod request;
 mod streams;
 mod wake;

@@ -34,6 +34,8 @@ pub(super) struct Streams<E> {
     places: Vec<Place<E>>,
     free: Vec<usize>,
     rooms: Rc<Rooms<E>>,
+    /// Whose turn it is to be polled first.
+    first: usize,
 }
 
 struct Place<E> {
@@ -79,7 +81,8 @@ impl<E: 'static> Rooms<E> {
 impl<E: Future<Output = ()> + 'static> Streams<E> {
     /// None yet, in the connection of `turn`.
     pub(super) fn new(turn: Arc<Turn>) -> Self {
-        Self { turn, words: Vec::new(), places: Vec::new(), free: Vec::new(), rooms: Rooms::shared() }
+        let (words, places, free) = (Vec::new(), Vec::new(), Vec::new());
+        Self { turn, words, places, free, rooms: Rooms::shared(), first: 0 }
     }
 
     /// Takes one up. It is polled with those that can go on.
@@ -100,10 +103,14 @@ impl<E: Future<Output = ()> + 'static> Streams<E> {
 
     /// Polls once each that can go on.
     pub(super) fn poll_woken(&mut self) {
-        for (number, word) in self.words.iter().enumerate() {
-            let mut woken = word.take();
+        let bit = u32::try_from(self.first % Word::BITS).unwrap_or(0);
+        let begin = (self.first / Word::BITS).checked_rem(self.words.len()).unwrap_or(0);
+        let numbered = self.words.iter().enumerate();
+        for (number, word) in numbered.clone().skip(begin).chain(numbered.take(begin)) {
+            let mut woken = word.take().rotate_right(bit);
             while woken != 0 {
-                let index = number * Word::BITS + usize::try_from(woken.trailing_zeros()).unwrap_or(0);
+                let place = usize::try_from(woken.trailing_zeros() + bit).unwrap_or(0) % Word::BITS;
+                let index = number * Word::BITS + place;
                 woken &= woken - 1;
                 if let Some(place) = self.places.get_mut(index)
                     && place.poll().is_ready()
@@ -113,6 +120,18 @@ impl<E: Future<Output = ()> + 'static> Streams<E> {
                     }
                     self.free.push(index);
                 }
+            }
+        }
+    }
+
+    /// Lets all go on, others first than the last time.
+    pub(super) fn wake_all(&mut self) {
+        self.first = self.first.wrapping_add(Word::BITS / 8);
+        for (index, place) in self.places.iter().enumerate() {
+            if place.room.is_some()
+                && let Some(word) = self.words.get(index / Word::BITS)
+            {
+                word.set(index % Word::BITS);
             }
         }
     }
@@ -196,6 +215,28 @@ mod tests {
         wakers[150].wake_by_ref();
         streams.poll_woken();
         assert_eq!(take(&polled).0, [] as [usize; 0]);
+    }
+
+    #[test]
+    fn when_all_are_woken_none_is_always_the_first() {
+        let polled = Polled::default();
+        let mut streams = Streams::new(Arc::default());
+        for number in 0..130 {
+            streams.start(Noted(number, polled.clone(), 99));
+        }
+        streams.poll_woken();
+        assert_eq!(take(&polled).0, (0..130).collect::<Vec<_>>());
+        let mut first = Vec::new();
+        for _ in 0..24 {
+            streams.wake_all();
+            streams.poll_woken();
+            let mut numbers = take(&polled).0;
+            first.push(numbers[0]);
+            numbers.sort_unstable();
+            assert_eq!(numbers, (0..130).collect::<Vec<_>>());
+        }
+        assert_eq!(first[..9], [8, 16, 24, 32, 40, 48, 56, 64, 72]);
+        assert_eq!((first[15], first[23]), (128, 0));
     }
 
     #[test]

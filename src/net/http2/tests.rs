@@ -668,6 +668,52 @@ fn a_body_is_not_read_on_for_a_client_that_does_not() {
     });
 }
 
+/// Windows are the client's to open: what it is kept ready must not depend on them.
+#[test]
+fn a_client_with_open_windows_that_reads_nothing_is_kept_little_ready() {
+    test(|| async {
+        let (ours, theirs) = duplex(1 << 16);
+        let (handler, latch) = (ByPath::default(), Rc::<Latch>::default());
+        let seen = handler.0.clone();
+        let _served = serve(Server::Ours, ours, handler, latch);
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(1 << 30).initial_connection_window_size(1 << 30);
+        builder.initial_max_send_streams(256);
+        let (mut client, connection) = builder.handshake::<_, Bytes>(theirs).await.unwrap();
+        let mut connection = Box::pin(connection);
+        let mut answers = Vec::new();
+        for _ in 0..200 {
+            poll_fn(|cx| client.poll_ready(cx)).await.unwrap();
+            let (answer, _) = client.send_request(request(Method::GET, "/endless"), true).unwrap();
+            answers.push(answer);
+        }
+        for _ in 0..4 {
+            let _ = poll_fn(|cx| Poll::Ready(connection.as_mut().poll(cx))).await;
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let ready = seen.frames.get() * 16_384;
+        assert!((1 << 20..9 << 20).contains(&ready), "{ready} bytes for 200 streams");
+        // Once it reads, all streams go on, each at its turn.
+        spawn_local(connection);
+        let readers: Vec<_> = answers
+            .into_iter()
+            .map(|answer| {
+                spawn_local(async move {
+                    let (mut content, mut length) = (answer.await.unwrap().into_body(), 0);
+                    while length < 1 << 19 {
+                        length += content.data().await.unwrap().unwrap().len();
+                    }
+                })
+            })
+            .collect();
+        for reader in readers {
+            reader.await.unwrap();
+        }
+    });
+}
+
 #[test]
 fn what_a_handler_does_not_read_is_not_let_in() {
     test(|| async {

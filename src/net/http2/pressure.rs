@@ -1,0 +1,96 @@
+//! What a client has been handed of its answers and has not taken off our hands.
+//!
+//! HTTP/2's windows are the client's to open, so they bound nothing: one that opens them wide and
+//! reads nothing could have us hold a part of every answer that it asked for. So a connection's
+//! streams share what may lie about. A little is free for all; beyond it each stream gets one chunk
+//! more, so that none waits for the others' long bodies; then all wait until the socket has taken
+//! everything.
+
+use std::cell::Cell;
+
+/// Bytes that lie about before streams are rationed.
+const EASY: usize = 1024 * 1024;
+/// Bytes that lie about at most, but for the last chunk.
+const MOST: usize = 8 * EASY;
+
+/// What the streams of one connection share.
+#[derive(Debug, Default)]
+pub(super) struct Pressure {
+    unsent: Cell<usize>,
+    /// How often the socket has taken everything.
+    round: Cell<u32>,
+    held_back: Cell<bool>,
+    written: Cell<u64>,
+}
+
+impl Pressure {
+    /// Whether a stream that got its last chunk in `round` may have another. One that may not is to be
+    /// woken when [`Pressure::drained`] says so.
+    pub(super) fn allows(&self, round: Option<u32>) -> bool {
+        let unsent = self.unsent.get();
+        let allowed = unsent < EASY || (unsent < MOST && round != Some(self.round.get()));
+        if !allowed {
+            self.held_back.set(true);
+        }
+        allowed
+    }
+
+    /// Notes a chunk, and tells in which round it was handed over.
+    pub(super) fn hand_over(&self, size: usize) -> Option<u32> {
+        self.unsent.set(self.unsent.get().saturating_add(size));
+        Some(self.round.get())
+    }
+
+    /// Notes what the socket took.
+    pub(super) fn wrote(&self, size: usize) {
+        self.written.set(self.written.get().wrapping_add(u64::try_from(size).unwrap_or(0)));
+    }
+
+    /// Changes whenever the client takes something.
+    pub(super) fn progress(&self) -> u64 {
+        self.written.get()
+    }
+
+    /// The socket has taken everything that may be sent. `true` where streams wait for that.
+    ///
+    /// What is still held then is beyond a window, and each stream has at most one such chunk.
+    pub(super) fn drained(&self) -> bool {
+        if self.unsent.get() == 0 {
+            return false;
+        }
+        self.unsent.set(0);
+        self.round.set(self.round.get().wrapping_add(1));
+        self.held_back.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_little_is_free_then_each_stream_gets_one_chunk_then_none() {
+        let pressure = Pressure::default();
+        let mut greedy = None;
+        while pressure.allows(greedy) {
+            greedy = pressure.hand_over(64 * 1024);
+        }
+        assert_eq!(pressure.unsent.get(), EASY);
+        let mut others = 0;
+        while pressure.allows(None) {
+            assert!(!pressure.allows(pressure.hand_over(512 * 1024)));
+            others += 1;
+        }
+        assert_eq!(others, 14);
+        assert!(pressure.drained() && !pressure.drained());
+        assert!(pressure.allows(greedy));
+    }
+
+    #[test]
+    fn nobody_is_woken_where_nobody_waits() {
+        let pressure = Pressure::default();
+        assert!(!pressure.drained());
+        pressure.hand_over(100);
+        assert!(!pressure.drained());
+    }
+}
