@@ -138,8 +138,9 @@ fn everything_at_once_for_a_long_time() {
     let seed = std::env::var("SOAK_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     eprintln!("soak: {seconds} s, SOAK_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let stables = [Upstream::echo("a"), Upstream::echo("b"), Upstream::echo("c")];
-    let (canary, shadow) = (Upstream::echo("canary"), Upstream::echo("shadow"));
+    let echo = Upstream::forgetful_echo;
+    let stables = [echo("a"), echo("b"), echo("c")];
+    let (canary, shadow) = (echo("canary"), echo("shadow"));
     // One of the three stable endpoints, the canary and the shadow are harmed: never all of stable.
     let harmed = [stables[2].address, canary.address, shadow.address].map(FaultProxy::before);
     let endpoints = [stables[0].url(), stables[1].url(), harmed[0].url()];

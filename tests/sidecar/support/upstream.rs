@@ -57,11 +57,19 @@ impl Upstream {
         listener: TcpListener,
         answer: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static,
     ) -> Self {
+        Self::begin(listener, answer, true)
+    }
+
+    fn begin(
+        listener: TcpListener,
+        answer: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static,
+        remembers: bool,
+    ) -> Self {
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (stop, stopped) = tokio::sync::oneshot::channel();
-        let (log, answer) = (seen.clone(), Arc::new(answer));
+        let (log, answer) = (remembers.then(|| seen.clone()), Arc::new(answer));
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
@@ -93,6 +101,15 @@ impl Upstream {
         })
     }
 
+    /// The same, which does not remember what it saw: for millions of requests.
+    pub fn forgetful_echo(name: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let answer = move |seen: &Seen| {
+            Response::builder().header("x-upstream", name).body(full(seen.body.clone())).unwrap()
+        };
+        Self::begin(listener, answer, false)
+    }
+
     /// Everything it saw so far.
     pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
@@ -121,7 +138,7 @@ type Answer = dyn Fn(&Seen) -> Response<Body> + Send + Sync;
 
 async fn answer_one(
     request: Request<Incoming>,
-    log: Arc<Mutex<Vec<Seen>>>,
+    log: Option<Arc<Mutex<Vec<Seen>>>>,
     answer: Arc<Answer>,
 ) -> Result<Response<Body>, hyper::Error> {
     let (head, body) = request.into_parts();
@@ -135,7 +152,9 @@ async fn answer_one(
         version: head.version,
     };
     let response = answer(&seen);
-    log.lock().unwrap().push(seen);
+    if let Some(log) = log {
+        log.lock().unwrap().push(seen);
+    }
     Ok(response)
 }
 
