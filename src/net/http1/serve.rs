@@ -299,15 +299,66 @@ impl Alarm {
     fn poll_passed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> u32 {
         let mut this = self.project();
         let mut passed = 0;
-        while !*this.set || this.sleep.is_elapsed() {
-            if *this.set {
-                passed += 1;
-                this.sleep.as_mut().reset(Instant::now() + *this.period);
+        loop {
+            match this.sleep.is_elapsed() {
+                false if *this.set => return passed,
+                false => {}
+                true => {
+                    passed += u32::from(*this.set);
+                    this.sleep.as_mut().reset(Instant::now() + *this.period);
+                }
             }
             // A task that has used up its turn would be told that the time is not over without being
-            // woken when it is.
-            *this.set |= pin!(unconstrained(this.sleep.as_mut())).poll(cx).is_pending();
+            // woken when it is. One that was over before it was first asked for begins anew.
+            if pin!(unconstrained(this.sleep.as_mut())).poll(cx).is_pending() {
+                *this.set = true;
+                return passed;
+            }
         }
-        passed
+    }
+}
+
+#[cfg(test)]
+mod alarm {
+    use super::*;
+
+    const PERIOD: Duration = Duration::from_secs(1);
+
+    async fn looks(alarm: &mut Pin<&mut Alarm>) -> u32 {
+        poll_fn(|cx| Poll::Ready(alarm.as_mut().poll_passed(cx))).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_was_over_before_it_was_first_asked_for_begins_then() {
+        let mut alarm = pin!(Alarm { sleep: sleep(PERIOD), set: false, period: PERIOD });
+        tokio::time::advance(PERIOD * 3).await;
+        assert_eq!(looks(&mut alarm).await, 0);
+        // It wakes whoever waits for it, each time.
+        for _ in 0..3 {
+            let begun = Instant::now();
+            let passed = poll_fn(|cx| match alarm.as_mut().poll_passed(cx) {
+                0 => Poll::Pending,
+                passed => Poll::Ready(passed),
+            });
+            assert_eq!((passed.await, begun.elapsed()), (1, PERIOD));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_asked_for_when_a_turn_is_used_up_is_set_all_the_same() {
+        let mut alarm = pin!(Alarm { sleep: sleep(PERIOD), set: false, period: PERIOD });
+        let begun = Instant::now();
+        let mut first = true;
+        poll_fn(|cx| {
+            if std::mem::take(&mut first) {
+                while tokio::task::coop::poll_proceed(cx).map(|turn| turn.made_progress()).is_ready() {}
+            }
+            match alarm.as_mut().poll_passed(cx) {
+                0 => Poll::Pending,
+                _ => Poll::Ready(()),
+            }
+        })
+        .await;
+        assert_eq!(begun.elapsed(), PERIOD);
     }
 }
