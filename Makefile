@@ -20,7 +20,7 @@ FUZZ_TARGETS ?= $(notdir $(wildcard tests/fuzz/seeds/*))
 # An ONNX Runtime that the user names wins over the one in .cache.
 export ORT_DYLIB_PATH ?= $(CACHE)/onnxruntime/libonnxruntime.so
 
-.PHONY: help build demo test test-rust test-real fuzz soak lint doc bench layout statistics compare compare-load compare-engine parts onnxruntime clean-cache
+.PHONY: help build demo test test-rust test-real fuzz soak conformance lint doc bench layout statistics compare compare-load compare-engine parts onnxruntime clean-cache
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -53,6 +53,11 @@ fuzz: ## fuzz each reader of bytes from outside for FUZZ_SECONDS (60); needs a n
 
 soak: ## everything at once for SOAK_SECONDS (1800): traffic, reloads, swaps, faults; memory stays flat
 	SOAK_SECONDS="$${SOAK_SECONDS:-1800}" $(CARGO) test --release --locked --test sidecar soak:: -- --ignored --nocapture
+
+conformance: parts ## judged by tools that others wrote (h2spec, tlsfuzzer, sslscan, slowhttptest, wrk, h2load), as far as they are installed
+	$(CARGO) build --locked
+	export SWITCHBACK_BIN="$${SWITCHBACK_BIN:-$(TARGET)/debug/switchback}"; \
+	  "$(CLIENTS)" tests/real/outside/conformance.py && "$(CLIENTS)" tests/real/outside/slow_clients.py
 
 lint: ## formatting, and clippy with warnings denied
 	$(CARGO) fmt --all -- --check

@@ -14,7 +14,8 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = ("run.py", "grpc_kinds.py", "http2_clients.py", "websocket_clients.py", "demo_runs.py",
-         "divergence_onnx.py", "divergence_llm.py", "oip_clients.py", "onnx_models.py", "load_tests.py")
+         "divergence_onnx.py", "divergence_llm.py", "oip_clients.py", "onnx_models.py", "load_tests.py",
+         "http1_probes.py", "http2_probes.py", "grpc_interop.py", "idle_connections.py")
 LIMIT_SECONDS = 600
 
 

@@ -1,0 +1,1 @@
+"""HTTP by hand: what real-part tests send and read byte by byte."""
