@@ -17,6 +17,7 @@ fn documents() -> Vec<(PathBuf, String)> {
         "README.md",
         "ARCHITECTURE.md",
         "load-tests/README.md",
+        "docs/conformance.md",
         "docs/load.md",
         "docs/onnx.md",
         "docs/overload.md",
