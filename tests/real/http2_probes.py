@@ -9,7 +9,8 @@ tests/real/http2_probes.py [part of a name]
 import sys
 
 from harness import BYPASS, Checks, Switchback, equal, one_upstream
-from probes import broken, floods, strict
+from http1_probes import exchange
+from probes import answers2, broken, floods, strict
 from probes.broken import GET, PROTOCOL, SMUGGLED, WHOLE
 from probes.frames import (
     DATA,
@@ -122,6 +123,33 @@ class Front:
         c.headers(3, request(mark + "after", "GET"))
         assert c.broken() or c.settled(3) == 200, c.settled(3)
         c.close()
+
+    # === answers of a model server ===
+
+    def answer(self, server, proxy, case):
+        name, _, want, _ = case
+        self.number += 1
+        ask = lambda path: exchange(
+            proxy.main, f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n".encode()
+        )
+        got = ask(f"/a/{answers2.CASES.index(case)}/{self.number}")
+        try:
+            message, rest = strict.answer(got, ended=True)
+            equal(rest, b"", "bytes behind the answer")
+        except strict.Incomplete:
+            message = None
+        if want == answers2.REFUSE:
+            equal(message and message.status, 502, "status")
+        elif want == answers2.BREAK:
+            assert message is None or message.status == 502, f"a broken answer looks whole: {message}"
+        elif message and (want == answers2.FORWARD or message.status != 502):
+            equal((message.status, message.body), (200, b"hello"), "answer")
+        else:
+            assert want == answers2.EITHER, f"the answer broke off: {got[:200]!r}"
+        # Nothing of it may be taken for the answer to somebody else.
+        for i in range(2):
+            message, _ = strict.answer(ask(f"/echo/{self.number}/{i}"), ended=True)
+            equal((message.status, message.body), (200, f"/echo/{self.number}/{i}".encode()), "the next answer")
 
     # === what must work ===
 
@@ -263,6 +291,20 @@ def main():
             run(name.replace("_", " "), getattr(front, name))
         for name, rule, check in floods.CHECKS:
             run(f"flood: {name} ({rule})", front.flood, check)
+        server = answers2.Server()
+        proxy = Switchback(one_upstream(f"http://127.0.0.1:{server.port}", protocol="http2"))
+        try:
+            for case in answers2.CASES:
+                run(
+                    f"answer: {case[0]} (RFC {case[1] if ' ' in case[1] else '9113 ' + case[1]}: {case[2]})",
+                    front.answer,
+                    server,
+                    proxy,
+                    case,
+                )
+        finally:
+            proxy.stop()
+            server.close()
         if not only:
             run("nothing malformed or smuggled arrived", front.nothing_malformed_or_smuggled_arrived)
             run("floods are counted and write no logs", front.floods_are_counted_and_write_no_logs)
