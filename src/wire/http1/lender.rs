@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 
 use bytes::BytesMut;
 
+use super::stuck;
 use crate::wire::splice::Pipes;
 
 /// A block that heads and small bodies are read into, one behind the other.
@@ -18,7 +19,7 @@ const SMALL_READ: usize = 8 * 1024;
 /// turn for half of it costs a quarter more time for each byte.
 const LARGE_BLOCK: usize = 512 * 1024;
 /// Least room for a read of a long body.
-const LARGE_READ: usize = 64 * 1024;
+pub(super) const LARGE_READ: usize = 64 * 1024;
 /// Large blocks kept: one is read into while others are still being written on.
 const LARGE_KEPT: usize = 4;
 /// Largest output buffer kept.
@@ -36,10 +37,10 @@ pub struct Lender {
 }
 
 impl Lender {
-    /// Lends an empty buffer with room for one read, `long` for a long body. What is read must be
-    /// split off it.
+    /// Lends an empty buffer with room for one read, `long` for a long body, which gets a large one
+    /// unless too many of those are in hands that do not let go. What is read must be split off it.
     pub fn with_input<T>(&self, long: bool, read: impl FnOnce(&mut BytesMut) -> T) -> T {
-        if long {
+        if long && !stuck::are_many() {
             self.large_used.set(true);
             let mut buffer = self.take_large();
             let result = read(&mut buffer);
@@ -157,5 +158,62 @@ mod tests {
         let lender = Lender::default();
         let room = lender.with_input(false, |_| lender.with_input(false, |buffer| buffer.capacity()));
         assert_eq!(room, SMALL_READ);
+    }
+
+    /// Takes nothing.
+    struct Wall;
+
+    impl tokio::io::AsyncWrite for Wall {
+        fn poll_write(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+            _: &[u8],
+        ) -> std::task::Poll<std::io::Result<usize>> {
+            std::task::Poll::Pending
+        }
+
+        fn poll_flush(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<std::io::Result<()>> {
+            std::task::Poll::Pending
+        }
+
+        fn poll_shutdown(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<std::io::Result<()>> {
+            std::task::Poll::Pending
+        }
+    }
+
+    #[test]
+    fn blocks_are_small_while_many_large_ones_are_held_by_those_that_nobody_takes_anything_from() {
+        use std::convert::Infallible;
+
+        use http_body_util::{BodyExt, Full};
+
+        use crate::base::Fault;
+        use crate::wire::body::Side;
+        use crate::wire::http1::{Framing, Outgoing};
+
+        let lender = Lender::default();
+        let room = || lender.with_input(true, |buffer| buffer.capacity());
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut stuck = |size: usize| {
+            let mut outgoing = Outgoing::new(Vec::new(), Framing::Close, false, Side::Response);
+            let body = Full::new(bytes::Bytes::from(vec![b'x'; size]));
+            let mut body =
+                std::pin::pin!(BodyExt::map_err(body, |never: Infallible| -> Fault { match never {} }));
+            outgoing.gather(body.as_mut(), &mut cx).unwrap();
+            assert!(outgoing.poll_write_out(&mut Wall, &mut cx).is_pending());
+            outgoing
+        };
+        let _small: Vec<_> = (0..200).map(|_| stuck(LARGE_READ - 1)).collect();
+        assert!(room() >= LARGE_READ);
+        let large: Vec<_> = (0..64).map(|_| stuck(LARGE_READ)).collect();
+        assert!(room() <= SMALL_BLOCK);
+        drop(large);
+        assert!(room() >= LARGE_READ);
     }
 }

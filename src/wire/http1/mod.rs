@@ -3,7 +3,8 @@
 //!
 //! In reading order: `fill` reads into the buffers of `lender`, `names` knows common fields by
 //! sight, `content` takes a body off what was read, with `chunked` for its chunks; `outgoing`
-//! writes a message's head and body, with `text` for what is written.
+//! writes a message's head and body, with `text` for what is written, and `stuck` counts those that
+//! nobody takes.
 //!
 //! Nothing here knows which end it serves: start lines, connections and who is to blame are the
 //! codecs' own.
@@ -14,6 +15,7 @@ mod fill;
 mod lender;
 pub mod names;
 mod outgoing;
+mod stuck;
 pub mod text;
 
 pub use chunked::{Chunked, Next};

@@ -13,6 +13,8 @@ use http_body::{Body, Frame};
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
+use super::lender::LARGE_READ;
+use super::stuck::Stuck;
 use super::{Lender, text};
 use crate::base::{Fault, FaultKind};
 use crate::wire::body::Side;
@@ -94,6 +96,8 @@ pub struct Outgoing {
     /// A byte has left.
     begun: bool,
     unflushed: bool,
+    /// Nobody takes a large chunk.
+    stuck: Option<Stuck>,
 }
 
 impl Outgoing {
@@ -113,6 +117,7 @@ impl Outgoing {
             ended,
             begun: false,
             unflushed: true,
+            stuck: None,
         }
     }
 
@@ -292,8 +297,13 @@ impl Outgoing {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         while self.left() > 0 {
-            ready!(self.poll_write(io, cx))?;
+            let written = self.poll_write(io, cx);
+            if written.is_pending() && self.chunk.len() >= LARGE_READ {
+                self.stuck.get_or_insert_with(Stuck::begin);
+            }
+            ready!(written)?;
         }
+        self.stuck = None;
         if self.unflushed {
             ready!(Pin::new(io).poll_flush(cx))?;
             self.unflushed = false;
