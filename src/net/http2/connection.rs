@@ -180,6 +180,10 @@ where
         if self.io.push(&mut cx) {
             self.turn.set_connection();
         }
+        // Others may keep the task at work for ever; nobody is to wait until it rests.
+        if self.io.is_sent() && self.pressure.drained() {
+            self.streams.wake_all();
+        }
         self.turn.end();
         task.waker().wake_by_ref();
         Poll::Pending
