@@ -1,5 +1,6 @@
 //! How long the head of an answer may take: a timeout that does not run while the client is still
-//! sending, and the client's own deadline, which does.
+//! sending, and the client's own deadline, which does. And how slowly the client may send while
+//! others wait for the place that its request has.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,6 +11,13 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::wire::body::Meter;
 
+/// How often the pace of a body is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// After so many looks in a row at which it was too slow, it has to go where others wait.
+const SLOW_LOOKS: u8 = 2;
+/// Where others wait, a body has to come at this many times the rate that is asked of it else.
+const HASTE: u64 = 64;
+
 /// Which time was over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Elapsed {
@@ -17,33 +25,76 @@ pub(super) enum Elapsed {
     Limit,
     /// The client's deadline.
     Deadline,
+    /// The patience with a body that came at fewer than so many bytes per second while others
+    /// waited for the place that it has.
+    Haste(u64),
+}
+
+/// How slowly the client may send its body where others wait.
+pub(super) struct Pace<C> {
+    /// Bytes per second. 0: as slowly as it likes.
+    least: u64,
+    is_crowded: C,
+}
+
+impl<C: Fn() -> bool> Pace<C> {
+    /// For a body that must come at `rate` where nobody waits (0: at any). `is_crowded` tells whether
+    /// somebody does.
+    pub(super) fn new(rate: u64, is_crowded: C) -> Self {
+        Self { least: rate.saturating_mul(HASTE), is_crowded }
+    }
 }
 
 /// Runs `future`, for at most `limit` in which no byte of the request passed `sent`, and never
-/// beyond `deadline`.
+/// beyond `deadline`. A body that is waited for must keep `pace`.
 ///
 /// # Errors
-/// [`Elapsed`] when either time was over. The future is dropped with this one.
-pub(super) fn within<F: Future>(
+/// [`Elapsed`] when a time was over. The future is dropped with this one.
+pub(super) fn within<'a, F: Future, C: Fn() -> bool>(
     limit: Duration,
     deadline: Option<Instant>,
-    sent: &Meter,
+    sent: &'a Meter,
+    pace: Pace<C>,
     future: F,
-) -> Within<'_, F> {
+) -> Within<'a, F, C> {
     let now = Instant::now();
     let timer = sleep_until(next(now, limit, deadline));
-    Within { future, timer, limit, deadline, sent, seen: sent.bytes(), since: now, begun: false }
+    let seen = sent.bytes();
+    Within { future, timer, limit, deadline, sent, pace, seen, since: now, begun: false, look: None }
 }
 
-/// When to look again.
+/// When the time is over.
 fn next(since: Instant, limit: Duration, deadline: Option<Instant>) -> Instant {
     let still = since + limit;
     deadline.map_or(still, |deadline| deadline.min(still))
 }
 
+/// The last look at a body that is waited for.
+#[derive(Debug)]
+struct Look {
+    at: Instant,
+    /// Bytes that had passed.
+    passed: u64,
+    /// Looks in a row at which it was too slow.
+    slow: u8,
+}
+
+impl Look {
+    /// Looks again, if it is time for it.
+    fn take(&mut self, sent: &Meter, least: u64) {
+        let at = Instant::now();
+        if at < self.at + LOOK {
+            return;
+        }
+        let passed = sent.bytes();
+        let is_slow = passed.saturating_sub(self.passed) < least.saturating_mul(LOOK.as_secs());
+        *self = Self { at, passed, slow: if is_slow { self.slow.saturating_add(1) } else { 0 } };
+    }
+}
+
 pin_project_lite::pin_project! {
     /// See [`within`].
-    pub(super) struct Within<'a, F> {
+    pub(super) struct Within<'a, F, C> {
         #[pin]
         future: F,
         #[pin]
@@ -51,14 +102,17 @@ pin_project_lite::pin_project! {
         limit: Duration,
         deadline: Option<Instant>,
         sent: &'a Meter,
-        // What had been sent at the last look, and when that was.
+        pace: Pace<C>,
+        // What had been sent at the last poll, and when that was.
         seen: u64,
         since: Instant,
         begun: bool,
+        // While the body is waited for; boxed, for most never are.
+        look: Option<Box<Look>>,
     }
 }
 
-impl<F: Future> Future for Within<'_, F> {
+impl<F: Future, C: Fn() -> bool> Future for Within<'_, F, C> {
     type Output = Result<F::Output, Elapsed>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -72,13 +126,29 @@ impl<F: Future> Future for Within<'_, F> {
         }
         // What leaves in the first turn, as most requests do, left at the start.
         *this.begun = true;
+        if this.look.is_none() && this.pace.least > 0 && this.sent.is_awaited() {
+            let at = Instant::now();
+            *this.look = Some(Box::new(Look { at, passed: sent, slow: 0 }));
+            let first = this.timer.deadline().min(at + LOOK);
+            this.timer.as_mut().reset(first);
+        }
         while this.timer.as_mut().poll(cx).is_ready() {
             if this.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Poll::Ready(Err(Elapsed::Deadline));
             }
-            let until = next(*this.since, *this.limit, *this.deadline);
+            let mut until = next(*this.since, *this.limit, *this.deadline);
             if this.timer.deadline() >= until {
                 return Poll::Ready(Err(Elapsed::Limit));
+            }
+            if !this.sent.is_awaited() {
+                *this.look = None;
+            }
+            if let Some(look) = this.look {
+                look.take(this.sent, this.pace.least);
+                if look.slow >= SLOW_LOOKS && (this.pace.is_crowded)() {
+                    return Poll::Ready(Err(Elapsed::Haste(this.pace.least)));
+                }
+                until = until.min(look.at + LOOK);
             }
             this.timer.as_mut().reset(until);
         }
@@ -100,7 +170,8 @@ mod tests {
     async fn the_timeout_runs_from_the_start_where_nothing_is_sent() {
         let started = Instant::now();
         let result =
-            within(Duration::from_secs(5), None, &Meter::default(), std::future::pending::<()>()).await;
+            within(Duration::from_secs(5), None, &Meter::default(), patient(), std::future::pending::<()>())
+                .await;
         assert_eq!(result, Err(Elapsed::Limit));
         assert_eq!(started.elapsed().as_secs(), 5);
     }
@@ -109,7 +180,7 @@ mod tests {
     async fn a_long_upload_does_not_use_up_the_timeout() {
         let meter = Rc::new(Meter::default());
         let started = Instant::now();
-        let result = within(Duration::from_secs(5), None, &meter, upload(&meter)).await;
+        let result = within(Duration::from_secs(5), None, &meter, patient(), upload(&meter)).await;
         assert_eq!(result, Err(Elapsed::Limit));
         assert_eq!(started.elapsed().as_secs(), 405, "five seconds after the last byte");
     }
@@ -122,7 +193,7 @@ mod tests {
             send(&meter).await;
             std::future::pending::<()>().await;
         };
-        assert_eq!(within(Duration::from_secs(5), None, &meter, call).await, Err(Elapsed::Limit));
+        assert_eq!(within(Duration::from_secs(5), None, &meter, patient(), call).await, Err(Elapsed::Limit));
         assert_eq!(started.elapsed().as_secs(), 5);
     }
 
@@ -131,9 +202,78 @@ mod tests {
         let meter = Rc::new(Meter::default());
         let started = Instant::now();
         let deadline = Some(started + Duration::from_secs(33));
-        let result = within(Duration::from_secs(5), deadline, &meter, upload(&meter)).await;
+        let result = within(Duration::from_secs(5), deadline, &meter, patient(), upload(&meter)).await;
         assert_eq!(result, Err(Elapsed::Deadline));
         assert_eq!(started.elapsed().as_secs(), 33);
+    }
+
+    fn patient() -> Pace<impl Fn() -> bool> {
+        Pace::new(0, || false)
+    }
+
+    /// A body of `chunks`, each of so many bytes and after so much time, of which the first is asked for at
+    /// once.
+    async fn trickle(meter: &Rc<Meter>, chunks: impl IntoIterator<Item = (Duration, usize)>) {
+        let (feed, fed) = tokio::sync::mpsc::unbounded_channel();
+        let mut body = Limit::new(Fed(fed), u64::MAX, meter.clone());
+        for (after, size) in chunks {
+            let next = body.frame();
+            let mut next = std::pin::pin!(next);
+            let asked = std::future::poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx)));
+            assert!(asked.await.is_pending());
+            tokio::time::sleep(after).await;
+            feed.send(Bytes::from(vec![b'x'; size])).unwrap();
+            next.await.unwrap().unwrap();
+        }
+    }
+
+    #[derive(Debug)]
+    struct Fed(tokio::sync::mpsc::UnboundedReceiver<Bytes>);
+
+    impl http_body::Body for Fed {
+        type Data = Bytes;
+        type Error = crate::base::Fault;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+            self.0.poll_recv(cx).map(|chunk| chunk.map(|chunk| Ok(http_body::Frame::data(chunk))))
+        }
+    }
+
+    /// When a body that comes in pieces of `size` bytes, one each `every`, has to go, and why. Others wait
+    /// from `crowded_from` seconds on.
+    async fn gone(every: Duration, size: usize, crowded_from: u64) -> (u64, Result<(), Elapsed>) {
+        let started = Instant::now();
+        let meter = Rc::new(Meter::default());
+        let pace = Pace::new(64, || started.elapsed().as_secs() >= crowded_from);
+        let body = trickle(&meter, std::iter::repeat_n((every, size), 100));
+        let result = within(Duration::from_secs(50), None, &meter, pace, body).await;
+        (started.elapsed().as_secs(), result)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_body_goes_where_others_wait_and_stays_where_nobody_does() {
+        let haste = Err(Elapsed::Haste(4_096));
+        assert_eq!(gone(Duration::from_millis(100), 100, 0).await, (2, haste));
+        assert_eq!(gone(Duration::from_secs(3), 100_000, 0).await, (2, haste), "it stands still");
+        assert_eq!(gone(Duration::from_secs(3), 1, 40).await, (40, haste), "others come later");
+        assert_eq!(gone(Duration::from_secs(3), 1, 1_000).await, (300, Ok(())), "nobody ever waits");
+        assert_eq!(gone(Duration::from_millis(500), 4_096, 0).await, (50, Ok(())), "fast enough");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_the_model_server_is_slow_to_take_is_not_a_slow_one() {
+        let meter = Rc::new(Meter::default());
+        let pace = Pace::new(64, || true);
+        let call = async {
+            for _ in 0..10 {
+                send(&meter).await;
+                tokio::time::sleep(Duration::from_secs(4)).await;
+            }
+        };
+        assert_eq!(within(Duration::from_secs(5), None, &meter, pace, call).await, Ok(()));
     }
 
     /// A chunk every four seconds, a hundred times, then nothing.

@@ -3,7 +3,7 @@
 //! 1. `net` has accepted the connection and read the head.
 //! 2. Hygiene: what is malformed is refused, hop-by-hop fields go, forwarding fields come.
 //! 3. The table of now is taken, once, and kept to the end.
-//! 4. The model is found, and the arm drawn. From here on a recorder stands by: however the
+//! 4. The model is found, a short body waited for, and the arm drawn. From here on a recorder stands by: however the
 //!    request ends, it is written down, as cancelled unless it is seen to end otherwise.
 //! 5. Copies for shadows are granted or refused; if one is granted, the body is kept as it passes.
 //! 6. The version is asked. If it fails before its answer begins, stable may answer in its place.
@@ -22,7 +22,7 @@ use smallvec::SmallVec;
 
 use super::fallback::Spare;
 use super::finish::{Times, finish};
-use super::progress::{self, Elapsed};
+use super::progress::{self, Elapsed, Pace};
 use super::record::Recorder;
 use super::reply::{self, Reply};
 use super::retry::{self, Retry};
@@ -77,6 +77,14 @@ pub async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Inbound>
         Ok(found) => found,
         Err(fault) => return reply::refuse(&worker, &fault, asked.grpc),
     };
+    // gRPC streams may rest for as long as they like, and their length is not known.
+    let rate = if asked.grpc { 0 } else { peer.body_rate };
+    // Whoever waits to be asked for its body is asked by the version, if there is one to take it.
+    if !asked.expects_continue
+        && let Err(fault) = route::short_body(&worker, &mut source, &model, rate, &mut waited).await
+    {
+        return reply::refuse(&worker, &fault, asked.grpc);
+    }
     let drawn = match route::arm(
         &model,
         &head,
@@ -132,11 +140,9 @@ pub async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Inbound>
     }
 
     let until = model.model.spec.total_timeout.and_then(|total| arrived.checked_add(total)).map(Into::into);
-    let live = Live { worker: &worker, model: &model, version, meter, grpc: asked.grpc, inference, until };
-    // gRPC streams may rest for as long as they like.
-    let rate = if asked.grpc { 0 } else { peer.body_rate };
-    let Prepared { body, spare, copies, retry } =
-        live.prepare(&head, source, (arm, segments), rate, no_copies);
+    let grpc = asked.grpc;
+    let live = Live { worker: &worker, model: &model, version, meter, grpc, inference, until, rate };
+    let Prepared { body, spare, copies, retry } = live.prepare(&head, source, (arm, segments), no_copies);
     if let Some(retry) = retry.as_ref().filter(|_| live.version.has_choice()) {
         head.extensions.insert(retry.tried());
     }
@@ -151,7 +157,7 @@ pub async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Inbound>
     let called = {
         // Pinned where it is made: it is large, and would be moved along with its timeout.
         let call = pin!(call::call(&live.version, head, body));
-        let called = progress::within(limit, deadline.at, &live.meter, call).await;
+        let called = progress::within(limit, deadline.at, &live.meter, live.pace(), call).await;
         live.version.blame(matches!(called, Err(Elapsed::Limit)));
         called
     };
@@ -225,6 +231,8 @@ struct Live<'a> {
     inference: bool,
     /// When the whole exchange must be over.
     until: Option<tokio::time::Instant>,
+    /// Bytes per second that its body must come at.
+    rate: u64,
 }
 
 impl Live<'_> {
@@ -235,12 +243,11 @@ impl Live<'_> {
         head: &request::Parts,
         source: Source,
         (arm, segments): (usize, Memberships),
-        rate: u64,
         no_copies: bool,
     ) -> Prepared {
         let spec = &self.model.model.spec;
         let size = source.size_hint();
-        let idle = IdleTimeout::new(source, Some(spec.idle_timeout), Side::Request).at_least(rate);
+        let idle = IdleTimeout::new(source, Some(spec.idle_timeout), Side::Request).at_least(self.rate);
         let body = Limit::new(idle, spec.max_request_bytes, self.meter.clone());
 
         let mut grants = match self.model.mirrors.is_empty() || !self.inference {
@@ -274,6 +281,11 @@ impl Live<'_> {
         Prepared { body: Tee::new(body, Some(sink)), spare, copies, retry }
     }
 
+    /// How slowly its body may come.
+    fn pace(&self) -> Pace<impl Fn() -> bool> {
+        Pace::new(self.rate, || admit::is_crowded(self.model, &self.version))
+    }
+
     /// Sends the request again, as often as the policy says and the budget allows.
     async fn ask_again(
         &self,
@@ -293,7 +305,8 @@ impl Live<'_> {
             recorder.repeated();
             let answered = {
                 let call = pin!(call::call(&self.version, again.head, again.body));
-                let answered = progress::within(again.limit, deadline.at, &self.meter, call).await;
+                let answered =
+                    progress::within(again.limit, deadline.at, &self.meter, self.pace(), call).await;
                 self.version.blame(matches!(answered, Err(Elapsed::Limit)));
                 answered
             };
@@ -342,6 +355,12 @@ impl Live<'_> {
             },
             Err(Elapsed::Limit) => {
                 Fault::new(FaultKind::ResponseTimeout, format!("no answer within {limit:?}"))
+            }
+            Err(Elapsed::Haste(least)) => {
+                let detail = format!(
+                    "the request body came at less than {least} bytes per second while others waited"
+                );
+                Fault::new(FaultKind::RequestTimeout, detail)
             }
             Err(Elapsed::Deadline) if deadline.is_total => {
                 let total = self.model.model.spec.total_timeout.unwrap_or_default();

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderName, request};
+use http_body::Body as _;
 use tokio::time::timeout;
 
+use super::worker::Worker;
 use crate::base::{Fault, FaultKind};
 use crate::inference::path::{self, Action, Api, GrpcMethod, Segment};
 use crate::inference::peek::{Need, Peek, Peeked};
@@ -16,7 +18,7 @@ use crate::routing::address::Addressed;
 use crate::routing::local::{LocalModel, LocalTable};
 use crate::routing::matcher::{Found, Matcher, Named};
 use crate::split::{self, KeySource};
-use crate::wire::body::{Inbound, Source};
+use crate::wire::body::{Inbound, PATIENCE, Source, too_slow};
 use crate::wire::hygiene;
 
 /// Chooses a version by name, where the listener allows it.
@@ -28,6 +30,9 @@ const NAME_WITHIN: usize = 1024 * 1024;
 /// For the next piece of a body that is read ahead for a model name, before any model's own limit
 /// is known.
 const NAME_IDLE: Duration = Duration::from_secs(60);
+
+/// A body up to this many bytes is short.
+const SHORT_BODY: u64 = 64 * 1024;
 
 /// The model that a request is for, and its body again. Time spent waiting for the client is added
 /// to `waited`.
@@ -259,6 +264,60 @@ pub(super) async fn next_ahead(
     let still =
         || Fault::new(FaultKind::RequestTimeout, format!("the request body stood still for {idle:?}"));
     read.map_err(|_| still())?
+}
+
+/// Waits for a short body to be whole. Whoever sends one slowly has no claim yet: neither to one of the
+/// places that limits leave, nor to one of the connections to a model server, of which there are
+/// fewer than there may be slow clients.
+///
+/// # Errors
+/// The body's own fault; `RequestTimeout` for one that stands still for longer than it may, or that
+/// has been waited for long enough and came at fewer than `rate` bytes per second (0: any).
+pub(super) async fn short_body(
+    worker: &Worker,
+    source: &mut Source,
+    model: &LocalModel,
+    rate: u64,
+    waited: &mut Duration,
+) -> Result<(), Fault> {
+    let spec = &model.model.spec;
+    let most = SHORT_BODY.min(spec.max_request_bytes);
+    let is_short = source.size_hint().exact().is_some_and(|length| length <= most);
+    if !is_short || source.read_what_came().await? {
+        return Ok(());
+    }
+    let mut unless_it_ends = Leaves(Some(worker));
+    let read = Box::pin(slow_body(source, spec.idle_timeout, rate, waited)).await;
+    unless_it_ends.0 = None;
+    read
+}
+
+/// Counts a client that leaves before the body that it began to send is whole: no version has it.
+struct Leaves<'a>(Option<&'a Worker>);
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        if let Some(worker) = self.0 {
+            worker.count_refused(&Fault::new(FaultKind::Cancelled, "the client left while it sent its body"));
+        }
+    }
+}
+
+async fn slow_body(
+    source: &mut Source,
+    idle: Duration,
+    rate: u64,
+    waited: &mut Duration,
+) -> Result<(), Fault> {
+    let before = *waited;
+    while next_ahead(source, idle, waited).await?.is_some() {
+        let seconds = waited.saturating_sub(before).as_secs();
+        let came = u64::try_from(source.ahead_len()).unwrap_or(u64::MAX);
+        if seconds >= PATIENCE.as_secs() && came < rate.saturating_mul(seconds) {
+            return Err(too_slow(rate));
+        }
+    }
+    Ok(())
 }
 
 /// Host of the request without its port, where a rule asks for it.

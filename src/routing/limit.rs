@@ -46,6 +46,8 @@ pub struct Limiter {
     /// The limit with its fraction, and the usual time in nanoseconds: bits of `f64`.
     exact: AtomicU64,
     usual: AtomicU64,
+    /// When a live request was turned away last, in milliseconds since `epoch`, and one.
+    refused: AtomicU64,
     epoch: Instant,
 }
 
@@ -99,6 +101,7 @@ impl Limiter {
             ends: AtomicU64::new(WINDOW),
             exact: AtomicU64::new((first as f64).to_bits()),
             usual: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             epoch: Instant::now(),
         })
     }
@@ -128,9 +131,23 @@ impl Limiter {
         let before = self.under_way.fetch_add(1, Relaxed);
         if before >= ceiling(self.limit(), importance) {
             self.under_way.fetch_sub(1, Relaxed);
+            if importance > Importance::Shadow {
+                self.refused.store(self.now() + 1, Relaxed);
+            }
             return None;
         }
         Some(Permit { limiter: self.clone(), asked: Some(Instant::now()) })
+    }
+
+    /// Whether a live request was turned away within the last `span`.
+    pub fn refused_within(&self, span: Duration) -> bool {
+        let span = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let refused = self.refused.load(Relaxed);
+        refused > 0 && self.now().saturating_sub(refused) <= span
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
     }
 
     /// Takes note of the time that an answer took.
@@ -140,7 +157,7 @@ impl Limiter {
         if self.answers.fetch_add(1, Relaxed) + 1 < FEWEST {
             return;
         }
-        let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = self.now();
         let ends = self.ends.load(Relaxed);
         // One worker closes the window; an answer that another counts meanwhile falls in either.
         if now < ends || self.ends.compare_exchange(ends, now + WINDOW, Relaxed, Relaxed).is_err() {

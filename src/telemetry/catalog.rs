@@ -277,7 +277,7 @@ metrics! {
     NOTICES_DISCARDED = "switchback_notices_discarded_total", Kind::Counter, Count, &[],
         "Notifications that waited for a receiver which the configuration does not have any more.";
     UNROUTED = "switchback_unrouted_requests_total", Kind::Counter, Count, &["reason"],
-        "Requests answered with an error before any version was chosen, by reason.";
+        "Requests that ended before any version was chosen, by reason: answered with an error, or left by the client.";
     CONNECTIONS_OPENED = "switchback_connections_opened_total", Kind::Counter, Count, &[],
         "Client connections accepted.";
     CONNECTIONS_ACTIVE = "switchback_connections_active", Kind::Gauge, Count, &[],

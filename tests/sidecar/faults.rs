@@ -281,7 +281,7 @@ fn a_client_that_leaves_is_cancelled_and_no_fault() {
         say.send(stream.read(&mut [0]).unwrap_or(0)).unwrap();
     });
     let sidecar = sidecar_of(address);
-    // Before the answer, in the answer, and in the request.
+    // Before the answer, in the answer, in a long request, and in a short one that nobody has yet.
     let mut client = RawClient::connect(sidecar.main());
     client.send("GET /wait HTTP/1.1\r\nhost: test\r\n\r\n");
     arrived.recv_timeout(LIMIT).unwrap();
@@ -293,11 +293,21 @@ fn a_client_that_leaves_is_cancelled_and_no_fault() {
     drop(client);
     assert_eq!(closed.recv_timeout(LIMIT).unwrap(), 0);
     let mut client = RawClient::connect(sidecar.main());
-    client.send("POST /upload HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\nabc");
+    client.send("POST /upload HTTP/1.1\r\nhost: test\r\ncontent-length: 100000\r\n\r\nabc");
     crate::support::blocking_until("the upload has arrived", || {
         (sidecar.metric("switchback_requests_in_flight", &[]) > 0.0).then_some(())
     });
     drop(client);
+    let mut client = RawClient::connect(sidecar.main());
+    client.send("POST /upload HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\nabc");
+    crate::support::blocking_until("its connection is served", || {
+        (sidecar.metric("switchback_connections_active", &[]) == 1.0).then_some(())
+    });
+    drop(client);
+    crate::support::blocking_until("it is counted", || {
+        let left = sidecar.metric("switchback_unrouted_requests_total", &["reason=\"cancelled\""]);
+        (left == 1.0).then_some(())
+    });
     outcomes(&sidecar, &[("cancelled", 3), ("fault", 0), ("client_error", 0), ("server_error", 0)]);
     assert_eq!(sidecar.metric("switchback_requests_in_flight", &[]), 0.0);
 }

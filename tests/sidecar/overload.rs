@@ -198,7 +198,7 @@ fn clients_that_read_nothing_cost_little_and_are_sent_away() {
 }
 
 #[test]
-fn a_body_that_only_trickles_is_given_up_and_idle_connections_cost_nothing() {
+fn idle_connections_cost_little() {
     let upstream = Upstream::echo("v1");
     let sidecar = Sidecar::start(&one_version(&upstream.url(), ""));
     let before = sidecar.rss_kib();
@@ -211,6 +211,82 @@ fn a_body_that_only_trickles_is_given_up_and_idle_connections_cost_nothing() {
     let per_connection = sidecar.rss_kib().saturating_sub(before) as f64 / 400.0;
     assert!(per_connection < 16.0, "{per_connection} KiB per idle connection");
     assert_eq!(sidecar.metric("switchback_connections_active", &[]), 400.0);
+}
+
+/// A sidecar that lets two requests be under way, and eight clients that have sent the head of one with a
+/// body of so many bytes and the first of them.
+fn slow_bodies(upstream: &Upstream, length: usize) -> (Sidecar, Vec<RawClient>) {
+    let sidecar = Sidecar::start(&format!(
+        "workers: 1\nmodels: [{{name: m, concurrency: {{max: 2}}, versions: [\n\
+         {{name: v1, upstream: {{url: '{}'}}}}]}}]\n",
+        upstream.url()
+    ));
+    let slow = (0..8).map(|_| {
+        let mut client = RawClient::connect(sidecar.main());
+        client.send(format!("POST /slow HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n\r\nx"));
+        client
+    });
+    let slow = slow.collect();
+    (sidecar, slow)
+}
+
+#[test]
+fn short_bodies_that_come_slowly_take_nobodys_place() {
+    let upstream = Upstream::echo("v1");
+    let (sidecar, mut slow) = slow_bodies(&upstream, 5);
+    assert_eq!(RawClient::connect(sidecar.main()).post("/x", "", b"hello").status, 200);
+    blocking_until("all of them are there", || {
+        (sidecar.metric("switchback_connections_active", &[]) >= 8.0).then_some(())
+    });
+    for _ in 0..20 {
+        assert_eq!(RawClient::connect(sidecar.main()).post("/x", "", b"hello").status, 200);
+    }
+    assert_eq!(upstream.count(), 21, "what is not whole has not been passed on");
+    assert_eq!(sidecar.metric("switchback_concurrency", &["version=\"\""]), 0.0);
+    for client in &mut slow {
+        let answer = client.send("yyyy").read();
+        assert!(answer.status == 200 && answer.text().contains("xyyyy"), "{answer:?}");
+    }
+}
+
+#[test]
+fn long_bodies_that_come_slowly_make_room_for_those_that_wait() {
+    let upstream = Upstream::echo("v1");
+    let (sidecar, mut slow) = slow_bodies(&upstream, 1 << 20);
+    under_way(&sidecar, 2);
+    let served = blocking_until("somebody else is served", || {
+        let answer = RawClient::connect(sidecar.main()).post("/x", "", b"hello");
+        (answer.status == 200).then_some(answer)
+    });
+    assert!(served.text().contains("hello"), "{served:?}");
+    // Two had places; the others had been turned away at once.
+    let mut statuses: Vec<u16> = slow.iter_mut().map(|client| client.read().status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [408, 408, 503, 503, 503, 503, 503, 503]);
+}
+
+#[test]
+fn a_request_that_waits_for_a_connection_has_slow_bodies_leave_one() {
+    let upstream = Upstream::echo("v1");
+    let sidecar = Sidecar::start(&format!(
+        "workers: 1\nmodels: [{{name: m, versions: [\n\
+         {{name: v1, upstream: {{url: '{}', maxConnections: 2}}}}]}}]\n",
+        upstream.url()
+    ));
+    let slow: Vec<_> = (0..2)
+        .map(|_| {
+            let mut client = RawClient::connect(sidecar.main());
+            client.send("POST /slow HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n");
+            client
+        })
+        .collect();
+    blocking_until("both are under way", || {
+        (sidecar.metric("switchback_requests_in_flight", &[]) == 2.0).then_some(())
+    });
+    assert_eq!(RawClient::connect(sidecar.main()).post("/x", "", b"hello").status, 200);
+    // One had to go, and the other may stay: nobody waits any more.
+    let left = sidecar.metric("switchback_requests_in_flight", &[]);
+    assert!(left < 2.0 && !slow.is_empty(), "{left}");
 }
 
 /// The CPU time that a process has used, in clock ticks.

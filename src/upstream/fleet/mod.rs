@@ -15,6 +15,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{Request, Response};
 use smallvec::SmallVec;
@@ -36,6 +37,8 @@ pub struct Fleet<B> {
     view: RefCell<View<B>>,
     blamed: Rc<Cell<bool>>,
     moved: Cell<u64>,
+    /// When a request was turned away last.
+    refused: Cell<Option<Instant>>,
 }
 
 /// The endpoints as they were last looked at.
@@ -94,8 +97,8 @@ where
             .then(|| cluster.members().first().map(|endpoint| Pool::new(endpoint.target().clone())))
             .flatten();
         let view = View { members: Rc::new([]), usable: Rc::new([]), changes: 0, until: 0 };
-        let (blamed, moved) = (Rc::default(), Cell::new(0));
-        Rc::new(Self { cluster, only, view: RefCell::new(view), blamed, moved })
+        let (blamed, moved, refused) = (Rc::default(), Cell::new(0), Cell::new(None));
+        Rc::new(Self { cluster, only, view: RefCell::new(view), blamed, moved, refused })
     }
 
     /// The upstream that it is a way to.
@@ -112,6 +115,16 @@ where
                 members.iter().fold(self.moved.get(), |sum, member| sum + member.pool.stats().retried)
             }
         }
+    }
+
+    /// Whether a request waits for a connection now, or was turned away within the last `span` because
+    /// every endpoint had as many as it may.
+    pub fn is_crowded(&self, span: Duration) -> bool {
+        if let Some(pool) = &self.only {
+            return pool.is_awaited();
+        }
+        self.refused.get().is_some_and(|refused| refused.elapsed() <= span)
+            || self.view.borrow().members.iter().any(|member| member.pool.is_awaited())
     }
 
     /// While this is set, requests that are dropped without an answer are their endpoint's failures:
@@ -187,6 +200,7 @@ where
     }
 
     fn full(&self) -> Fault {
+        self.refused.set(Some(Instant::now()));
         let limit = self.cluster.spec().balance.max_requests.unwrap_or_default();
         let detail = format!("every endpoint has the {limit} requests of this worker that it may have");
         Fault::new(FaultKind::Overloaded, detail)

@@ -117,6 +117,10 @@ impl<B> Http2<B> {
         connections.len()
     }
 
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.waiting.borrow().is_empty()
+    }
+
     fn next_waiting(&self) -> Option<oneshot::Sender<Grant<B>>> {
         loop {
             let waiting = self.waiting.borrow_mut().pop_front()?;

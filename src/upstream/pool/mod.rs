@@ -161,6 +161,11 @@ where
         }
     }
 
+    /// Whether a request waits for a connection, or for room on one.
+    pub fn is_awaited(&self) -> bool {
+        self.http1.is_awaited() || self.http2.is_awaited()
+    }
+
     fn by_http2(&self, request: &Held<B>) -> bool {
         match self.target.spec().protocol {
             Protocol::Http1 => false,

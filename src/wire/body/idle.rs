@@ -83,7 +83,7 @@ impl<B: ByteBody> IdleTimeout<B> {
     fn came(&mut self, bytes: usize) -> Result<(), Fault> {
         if self.is_slow(bytes) {
             self.done = true;
-            return Err(too_slow(self.rate));
+            return Err(too_slow(self.rate.into()));
         }
         Ok(())
     }
@@ -198,8 +198,9 @@ fn too_long() -> Fault {
     Fault::new(FaultKind::ResponseTimeout, "the whole exchange took longer than its total timeout")
 }
 
+/// What is said of a request that comes at fewer than `rate` bytes per second.
 #[cold]
-fn too_slow(rate: u32) -> Fault {
+pub fn too_slow(rate: u64) -> Fault {
     let detail = format!("the request body came at less than {rate} bytes per second");
     Fault::new(FaultKind::RequestTimeout, detail)
 }

@@ -18,12 +18,18 @@ use crate::wire::splice::{Passage, Spliced};
 pub struct Meter {
     bytes: Cell<u64>,
     fault: OnceCell<Fault>,
+    awaited: Cell<bool>,
 }
 
 impl Meter {
     /// Bytes that have passed.
     pub fn bytes(&self) -> u64 {
         self.bytes.get()
+    }
+
+    /// Whether whoever takes the body has taken all that came, and waits for more.
+    pub fn is_awaited(&self) -> bool {
+        self.awaited.get()
     }
 
     /// The fault the body failed with, if it did.
@@ -92,7 +98,9 @@ impl<B: ByteBody> Body for Limit<B> {
         if this.done {
             return Poll::Ready(None);
         }
-        match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
+        let next = Pin::new(&mut this.inner).poll_frame(cx);
+        this.meter.awaited.set(next.is_pending());
+        match ready!(next) {
             Some(Ok(frame)) => {
                 if let Some(chunk) = frame.data_ref() {
                     if let Err(fault) = this.count(chunk.len()) {
@@ -129,7 +137,9 @@ impl<B: Spliced> Spliced for Limit<B> {
         if self.done {
             return Poll::Ready(Ok(None));
         }
-        let moved = ready!(self.inner.poll_splice(passage, cx));
+        let moved = self.inner.poll_splice(passage, cx);
+        self.meter.awaited.set(moved.is_pending());
+        let moved = ready!(moved);
         let counted = moved.and_then(|moved| self.count(moved.unwrap_or(0)).map(|()| moved));
         Poll::Ready(counted.map_err(|fault| self.fail(fault)))
     }

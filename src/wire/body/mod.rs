@@ -24,7 +24,7 @@ mod tee;
 
 pub use budget::{Budget, Hold};
 pub use capture::{Capture, CaptureState, Captured, Overflow, Tap};
-pub use idle::{IdleTimeout, PATIENCE};
+pub use idle::{IdleTimeout, PATIENCE, too_slow};
 pub use inbound::{Feed, Inbound, fault_in};
 pub use late_fault::LateFault;
 pub use limit::{Limit, Meter};

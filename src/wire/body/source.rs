@@ -75,6 +75,26 @@ impl<R: ByteBody> Source<R> {
         poll_fn(|cx| self.poll_read_ahead(cx)).await
     }
 
+    /// Reads ahead what has come already; `true` where that is all.
+    ///
+    /// # Errors
+    /// As [`Source::read_ahead`].
+    ///
+    /// # Cancel safety
+    /// It never waits.
+    pub async fn read_what_came(&mut self) -> Result<bool, Fault> {
+        poll_fn(|cx| {
+            while !self.is_whole() {
+                match self.poll_read_ahead(cx) {
+                    Poll::Ready(read) => drop(read?),
+                    Poll::Pending => return Poll::Ready(Ok(false)),
+                }
+            }
+            Poll::Ready(Ok(true))
+        })
+        .await
+    }
+
     fn poll_read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>> {
         loop {
             if self.rest.as_ref().is_some_and(Body::is_end_stream) {
