@@ -30,6 +30,23 @@ pub(super) enum Elapsed {
     Haste(u64),
 }
 
+/// When an answer must have begun at the latest, whatever the model's timeout.
+pub(super) struct Deadline {
+    /// The client's own, as it was written.
+    pub(super) own: Option<Duration>,
+    pub(super) at: Option<Instant>,
+    /// Whether it is the total timeout that comes first.
+    pub(super) is_total: bool,
+}
+
+impl Deadline {
+    /// The earlier of the client's own and the end of the total timeout.
+    pub(super) fn new(own: Option<Duration>, own_at: Option<Instant>, total: Option<Instant>) -> Self {
+        let is_total = total.is_some_and(|total| own_at.is_none_or(|own| total < own));
+        Self { own, at: if is_total { total } else { own_at }, is_total }
+    }
+}
+
 /// How slowly the client may send its body where others wait.
 pub(super) struct Pace<C> {
     /// Bytes per second. 0: as slowly as it likes.

@@ -22,7 +22,7 @@ use smallvec::SmallVec;
 
 use super::fallback::Spare;
 use super::finish::{Times, finish};
-use super::progress::{self, Elapsed, Pace};
+use super::progress::{self, Deadline, Elapsed, Pace};
 use super::record::Recorder;
 use super::reply::{self, Reply};
 use super::retry::{self, Retry};
@@ -196,26 +196,6 @@ struct Prepared {
     spare: Option<Spare>,
     copies: Option<Copies>,
     retry: Option<Box<Retry>>,
-}
-
-/// When an answer must have begun at the latest, whatever the model's timeout.
-struct Deadline {
-    /// The client's own, as it was written.
-    own: Option<Duration>,
-    at: Option<tokio::time::Instant>,
-    /// Whether it is the total timeout that comes first.
-    is_total: bool,
-}
-
-impl Deadline {
-    fn new(
-        own: Option<Duration>,
-        own_at: Option<tokio::time::Instant>,
-        total: Option<tokio::time::Instant>,
-    ) -> Self {
-        let is_total = total.is_some_and(|total| own_at.is_none_or(|own| total < own));
-        Self { own, at: if is_total { total } else { own_at }, is_total }
-    }
 }
 
 /// What ends the copies of a request, and the pairs that they are to make with its answer.
