@@ -311,6 +311,23 @@ fn the_admin_api_tells_callers_apart_by_certificate_and_probes_need_none() {
         assert_eq!(status(identity, look, ""), looks, "{identity:?}");
         assert_eq!(status(identity, change, weights), changes, "{identity:?}");
     }
+    // The command line shows one as well.
+    let rollouts = |name: &str| {
+        let file = |end: &str| path.join(format!("{name}.{end}"));
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_switchback"))
+            .args(["rollout", "list", "--server", &format!("https://localhost:{}", address.port()), "--ca"])
+            .arg(path.join("ca.pem"))
+            .arg("--client-cert")
+            .arg(file("pem"))
+            .arg("--client-key")
+            .arg(file("key"))
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(rollouts("dash"), (Some(0), String::new()));
+    let (code, said) = rollouts("other");
+    assert!(code != Some(0) && said.contains("token") && said.contains("--client-cert"), "{code:?} {said}");
     // Plaintext is no way round it.
     let mut plain = crate::support::RawClient::connect(address);
     let _ = plain.0.write_all(b"GET /api/v1/status HTTP/1.1\r\nhost: localhost\r\n\r\n");

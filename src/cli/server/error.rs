@@ -71,7 +71,9 @@ pub(super) fn refused(status: u16, body: &[u8], name: &str) -> CallError {
         };
     };
     match status {
-        401 => CallError::Denied(format!("{said}; SWITCHBACK_TOKEN or --token-file gives a token")),
+        401 => CallError::Denied(format!(
+            "{said}; SWITCHBACK_TOKEN or --token-file gives a token, --client-cert and --client-key a certificate"
+        )),
         403 => CallError::Denied(said),
         404 => CallError::NotFound(said),
         409 => CallError::Refused(said),

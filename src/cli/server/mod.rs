@@ -9,16 +9,15 @@ mod events;
 mod sse;
 #[cfg(test)]
 pub(super) mod testing;
+mod trust;
 mod unix;
 
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Body, http};
 
@@ -72,6 +71,12 @@ pub(super) struct AccessArgs {
     /// PEM file of the authorities to trust for https. Default: those of the public web.
     #[arg(long, value_name = "FILE", global = true)]
     ca: Option<PathBuf>,
+    /// PEM file of the certificate to show, in the place of a token.
+    #[arg(long, value_name = "FILE", env = "SWITCHBACK_CLIENT_CERT", global = true, requires = "client_key")]
+    client_cert: Option<PathBuf>,
+    /// PEM file of the private key of --client-cert.
+    #[arg(long, value_name = "FILE", env = "SWITCHBACK_CLIENT_KEY", global = true, requires = "client_cert")]
+    client_key: Option<PathBuf>,
 }
 
 impl ServerArgs {
@@ -96,12 +101,8 @@ impl Server {
     /// The sidecar at `url`. Nothing is sent yet.
     pub(super) fn new(url: &str, access: &AccessArgs) -> Result<Self, Failure> {
         let usage = |why: String| Failure::new(Exit::Usage, why);
-        let roots = access.ca.as_deref().map(roots).transpose().map_err(usage)?;
-        // The provider is named rather than taken from the process, as everywhere in the house.
-        let tls = TlsConfig::builder()
-            .root_certs(roots.unwrap_or(RootCerts::WebPki))
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .build();
+        let identity = access.client_cert.as_deref().zip(access.client_key.as_deref());
+        let tls = trust::tls(access.ca.as_deref(), identity).map_err(usage)?;
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -242,21 +243,6 @@ fn token(access: &AccessArgs) -> Result<Option<String>, String> {
             Err("the token holds signs that no header can carry".to_owned())
         }
         _ => Ok(token),
-    }
-}
-
-fn roots(path: &Path) -> Result<RootCerts, String> {
-    let failed = |reason: String| format!("--ca {}: {reason}", path.display());
-    let pem = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
-    let mut certificates: Vec<Certificate<'static>> = Vec::new();
-    for item in ureq::tls::parse_pem(&pem) {
-        if let PemItem::Certificate(certificate) = item.map_err(|error| failed(error.to_string()))? {
-            certificates.push(certificate);
-        }
-    }
-    match certificates.is_empty() {
-        true => Err(failed("there is no certificate in it".to_owned())),
-        false => Ok(RootCerts::from(certificates)),
     }
 }
 

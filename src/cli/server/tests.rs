@@ -113,5 +113,25 @@ fn addresses_and_tokens_that_cannot_be_are_refused_before_anything_is_sent() {
     std::fs::write(&path, "from-a-file\n").unwrap();
     let access = AccessArgs { token_file: Some(path), ..AccessArgs::default() };
     assert_eq!(token(&access).unwrap().as_deref(), Some("from-a-file"));
+    let identity = |certificate: &str, key: &str| {
+        let [client_cert, client_key] = [certificate, key].map(|name| Some(folder.path().join(name)));
+        let access = AccessArgs { client_cert, client_key, ..AccessArgs::default() };
+        Server::new("https://127.0.0.1:1", &access).map(drop).map_err(|failure| failure.message)
+    };
+    for name in ["a", "b"] {
+        let pair = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        std::fs::write(folder.path().join(format!("{name}.pem")), pair.cert.pem()).unwrap();
+        std::fs::write(folder.path().join(format!("{name}.key")), pair.signing_key.serialize_pem()).unwrap();
+    }
+    assert_eq!(identity("a.pem", "a.key"), Ok(()));
+    for (certificate, key, said) in [
+        ("a.pem", "b.key", "cannot be used with --client-key"),
+        ("a.key", "a.key", "--client-cert: "),
+        ("a.pem", "a.pem", "--client-key: "),
+        ("nowhere", "a.key", "--client-cert: cannot read"),
+    ] {
+        let error = identity(certificate, key).unwrap_err();
+        assert!(error.contains(said), "{error}");
+    }
     assert_eq!(segment("sha256:a/b ü"), "sha256%3Aa%2Fb%20%C3%BC");
 }
