@@ -54,7 +54,8 @@ fuzz: ## fuzz each reader of bytes from outside for FUZZ_SECONDS (60); needs a n
 soak: ## everything at once for SOAK_SECONDS (1800): traffic, reloads, swaps, faults; memory stays flat
 	SOAK_SECONDS="$${SOAK_SECONDS:-1800}" $(CARGO) test --release --locked --test sidecar soak:: -- --ignored --nocapture
 
-conformance: parts ## judged by tools that others wrote (h2spec, tlsfuzzer, sslscan, slowhttptest, wrk, h2load), as far as they are installed
+conformance: parts ## judged by tools that others wrote (h2spec, tlsfuzzer, sslscan, slowhttptest, wrk, h2load), as far as they can be had
+	tests/real/outside/tools.sh
 	$(CARGO) build --locked
 	export SWITCHBACK_BIN="$${SWITCHBACK_BIN:-$(TARGET)/debug/switchback}"; \
 	  "$(CLIENTS)" tests/real/outside/conformance.py && "$(CLIENTS)" tests/real/outside/slow_clients.py

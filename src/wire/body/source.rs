@@ -72,7 +72,11 @@ impl<R: ByteBody> Source<R> {
     /// # Cancel safety
     /// Nothing is lost: what has been read stays.
     pub async fn read_ahead(&mut self) -> Result<Option<Bytes>, Fault> {
-        poll_fn(|cx| self.poll_read_ahead(cx)).await
+        let next = poll_fn(|cx| self.poll_rest(cx)).await?;
+        if let Some(chunk) = &next {
+            self.push(chunk.clone());
+        }
+        Ok(next)
     }
 
     /// Reads ahead what has come already; `true` where that is all.
@@ -85,8 +89,8 @@ impl<R: ByteBody> Source<R> {
     pub async fn read_what_came(&mut self) -> Result<bool, Fault> {
         poll_fn(|cx| {
             while !self.is_whole() {
-                match self.poll_read_ahead(cx) {
-                    Poll::Ready(read) => drop(read?),
+                match self.poll_rest(cx) {
+                    Poll::Ready(next) => next?.into_iter().for_each(|chunk| self.push(chunk)),
                     Poll::Pending => return Poll::Ready(Ok(false)),
                 }
             }
@@ -95,7 +99,8 @@ impl<R: ByteBody> Source<R> {
         .await
     }
 
-    fn poll_read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>> {
+    /// The next chunk of what has not been read; it must be kept.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>> {
         loop {
             if self.rest.as_ref().is_some_and(Body::is_end_stream) {
                 self.rest = None;
@@ -109,10 +114,7 @@ impl<R: ByteBody> Source<R> {
                 Ok(None) => self.rest = None,
                 Ok(Some(frame)) => match frame.into_data() {
                     Ok(chunk) if chunk.is_empty() => {}
-                    Ok(chunk) => {
-                        self.push(chunk.clone());
-                        return Poll::Ready(Ok(Some(chunk)));
-                    }
+                    Ok(chunk) => return Poll::Ready(Ok(Some(chunk))),
                     Err(other) => {
                         self.trailers = other.into_trailers().ok().map(Box::new);
                         self.rest = None;
