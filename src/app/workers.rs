@@ -27,7 +27,7 @@ use crate::net::{
     self, ConnectionFault, ConnectionInfo, ConnectionWatch, DownstreamSpec, Drain, Handler, IncomingBody,
     Listener, Refusal,
 };
-use crate::proxy::reply::Reply;
+use crate::proxy::reply::{self, Reply};
 use crate::proxy::request;
 use crate::proxy::worker::Worker;
 use crate::routing::table::SharedTable;
@@ -263,6 +263,10 @@ impl Handler for Requests {
 
     fn handle(&self, request: Request<IncomingBody>) -> impl Future<Output = Response<Reply>> + use<> {
         request::serve(self.worker.clone(), self.peer.clone(), request)
+    }
+
+    fn is_in_the_way(rest: &Reply) -> bool {
+        reply::is_in_the_way(rest)
     }
 }
 

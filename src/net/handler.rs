@@ -34,6 +34,13 @@ pub trait Handler: Clone + 'static {
         &self,
         request: Request<IncomingBody>,
     ) -> impl Future<Output = Response<Self::Body>> + use<Self>;
+
+    /// Whether others wait for what the rest of an answer holds. Then a client that is slow to take it
+    /// has to go.
+    fn is_in_the_way(rest: &Self::Body) -> bool {
+        let _ = rest;
+        false
+    }
 }
 
 /// What is known of a connection before its first request.

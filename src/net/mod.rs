@@ -17,6 +17,7 @@ mod http2;
 mod listener;
 mod protocol;
 mod spec;
+mod stuck;
 mod tls;
 mod transport;
 mod watch;

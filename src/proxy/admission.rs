@@ -1,5 +1,7 @@
 //! What a request holds while it is under way.
 
+use std::time::Duration;
+
 use crate::routing::limit::Permit;
 
 /// What a request that is let in holds until it is over.
@@ -13,6 +15,11 @@ pub(super) struct Admission {
 }
 
 impl Admission {
+    /// Whether somebody was turned away within the last `span` for lack of what it holds.
+    pub(super) fn is_wanted(&self, span: Duration) -> bool {
+        self.permits.as_ref().is_some_and(|permits| permits.iter().flatten().any(|one| one.is_wanted(span)))
+    }
+
     /// The head of the answer has come.
     pub(super) fn answered(&mut self) {
         if let Some(permits) = &mut self.permits {

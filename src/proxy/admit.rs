@@ -4,8 +4,6 @@
 //! drawn for. Near a limit, where requests for canaries are turned away and those for stable are
 //! not, the two arms can no longer be compared: then neither counts in a trial.
 
-use std::time::Duration;
-
 use http::{HeaderValue, Response, header};
 
 use super::admission::Admission;
@@ -15,9 +13,6 @@ use crate::base::{Fault, FaultKind, Level};
 use crate::routing::limit::{Importance, Limiter};
 use crate::routing::local::{LocalModel, LocalVersion};
 use crate::wire::respond;
-
-/// Whoever was turned away may be about to ask again for so long.
-const JUST_NOW: Duration = Duration::from_secs(2);
 
 /// After so many seconds a client may ask again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
@@ -65,14 +60,6 @@ pub(super) fn admit(worker: &Worker, model: &LocalModel, version: &LocalVersion)
         is_tight: level >= Level::Canaries || !room(Importance::Canary) || !own_room,
         no_copies: level >= Level::Shadows || !room(Importance::Shadow),
     })
-}
-
-/// Whether a request for `version` waits for a connection, or one was turned away just now because
-/// others had all the places that there are.
-pub(super) fn is_crowded(model: &LocalModel, version: &LocalVersion) -> bool {
-    let limiters = [&model.model.limiter, &version.version.limiter];
-    limiters.into_iter().flatten().any(|limiter| limiter.refused_within(JUST_NOW))
-        || version.fleet.as_ref().is_some_and(|fleet| fleet.is_crowded(JUST_NOW))
 }
 
 /// The answer to a request that was not let in.

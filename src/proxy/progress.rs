@@ -9,14 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::wire::body::Meter;
-
-/// How often the pace of a body is looked at.
-const LOOK: Duration = Duration::from_secs(1);
-/// After so many looks in a row at which it was too slow, it has to go where others wait.
-const SLOW_LOOKS: u8 = 2;
-/// Where others wait, a body has to come at this many times the rate that is asked of it else.
-const HASTE: u64 = 64;
+use crate::wire::body::{Haste, Meter, Side};
 
 /// Which time was over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +51,7 @@ impl<C: Fn() -> bool> Pace<C> {
     /// For a body that must come at `rate` where nobody waits (0: at any). `is_crowded` tells whether
     /// somebody does.
     pub(super) fn new(rate: u64, is_crowded: C) -> Self {
-        Self { least: rate.saturating_mul(HASTE), is_crowded }
+        Self { least: Haste::least(rate), is_crowded }
     }
 }
 
@@ -77,36 +70,13 @@ pub(super) fn within<'a, F: Future, C: Fn() -> bool>(
     let now = Instant::now();
     let timer = sleep_until(next(now, limit, deadline));
     let seen = sent.bytes();
-    Within { future, timer, limit, deadline, sent, pace, seen, since: now, begun: false, look: None }
+    Within { future, timer, limit, deadline, sent, pace, seen, since: now, begun: false, haste: None }
 }
 
 /// When the time is over.
 fn next(since: Instant, limit: Duration, deadline: Option<Instant>) -> Instant {
     let still = since + limit;
     deadline.map_or(still, |deadline| deadline.min(still))
-}
-
-/// The last look at a body that is waited for.
-#[derive(Debug)]
-struct Look {
-    at: Instant,
-    /// Bytes that had passed.
-    passed: u64,
-    /// Looks in a row at which it was too slow.
-    slow: u8,
-}
-
-impl Look {
-    /// Looks again, if it is time for it.
-    fn take(&mut self, sent: &Meter, least: u64) {
-        let at = Instant::now();
-        if at < self.at + LOOK {
-            return;
-        }
-        let passed = sent.bytes();
-        let is_slow = passed.saturating_sub(self.passed) < least.saturating_mul(LOOK.as_secs());
-        *self = Self { at, passed, slow: if is_slow { self.slow.saturating_add(1) } else { 0 } };
-    }
 }
 
 pin_project_lite::pin_project! {
@@ -125,7 +95,7 @@ pin_project_lite::pin_project! {
         since: Instant,
         begun: bool,
         // While the body is waited for; boxed, for most never are.
-        look: Option<Box<Look>>,
+        haste: Option<Box<Haste>>,
     }
 }
 
@@ -143,10 +113,9 @@ impl<F: Future, C: Fn() -> bool> Future for Within<'_, F, C> {
         }
         // What leaves in the first turn, as most requests do, left at the start.
         *this.begun = true;
-        if this.look.is_none() && this.pace.least > 0 && this.sent.is_awaited() {
-            let at = Instant::now();
-            *this.look = Some(Box::new(Look { at, passed: sent, slow: 0 }));
-            let first = this.timer.deadline().min(at + LOOK);
+        if this.haste.is_none() && this.pace.least > 0 && this.sent.is_awaited() {
+            let haste = this.haste.insert(Box::new(Haste::new(Side::Request, sent)));
+            let first = this.timer.deadline().min(haste.next());
             this.timer.as_mut().reset(first);
         }
         while this.timer.as_mut().poll(cx).is_ready() {
@@ -158,14 +127,13 @@ impl<F: Future, C: Fn() -> bool> Future for Within<'_, F, C> {
                 return Poll::Ready(Err(Elapsed::Limit));
             }
             if !this.sent.is_awaited() {
-                *this.look = None;
+                *this.haste = None;
             }
-            if let Some(look) = this.look {
-                look.take(this.sent, this.pace.least);
-                if look.slow >= SLOW_LOOKS && (this.pace.is_crowded)() {
+            if let Some(haste) = this.haste {
+                if haste.is_slow(sent, this.pace.least) && (this.pace.is_crowded)() {
                     return Poll::Ready(Err(Elapsed::Haste(this.pace.least)));
                 }
-                until = until.min(look.at + LOOK);
+                until = until.min(haste.next());
             }
             this.timer.as_mut().reset(until);
         }
@@ -273,8 +241,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_body_goes_where_others_wait_and_stays_where_nobody_does() {
         let haste = Err(Elapsed::Haste(4_096));
-        assert_eq!(gone(Duration::from_millis(100), 100, 0).await, (2, haste));
-        assert_eq!(gone(Duration::from_secs(3), 100_000, 0).await, (2, haste), "it stands still");
+        assert_eq!(gone(Duration::from_millis(100), 100, 0).await, (3, haste));
+        assert_eq!(gone(Duration::from_secs(5), 100_000, 0).await, (3, haste), "it stands still");
         assert_eq!(gone(Duration::from_secs(3), 1, 40).await, (40, haste), "others come later");
         assert_eq!(gone(Duration::from_secs(3), 1, 1_000).await, (300, Ok(())), "nobody ever waits");
         assert_eq!(gone(Duration::from_millis(500), 4_096, 0).await, (50, Ok(())), "fast enough");

@@ -28,6 +28,9 @@ use crate::wire::body::{Meter, Watch};
 use crate::wire::grpc;
 use crate::wire::upgrade::Joined;
 
+/// Whoever was turned away may be about to ask again for so long.
+const JUST_NOW: Duration = Duration::from_secs(2);
+
 /// Records one request of one version in its `Drop`.
 pub(super) struct Recorder {
     worker: Rc<Worker>,
@@ -95,6 +98,13 @@ impl Recorder {
             line: None,
             admission,
         }
+    }
+
+    /// Whether others wait for a place like the one that this request has: for a connection to its version,
+    /// or because they were turned away just now.
+    pub(super) fn is_in_the_way(&self) -> bool {
+        self.admission.is_wanted(JUST_NOW)
+            || self.version.fleet.as_ref().is_some_and(|fleet| fleet.is_crowded(JUST_NOW))
     }
 
     /// It was sent again.

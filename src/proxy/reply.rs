@@ -40,6 +40,12 @@ impl Watch for Measure {
     }
 }
 
+/// Whether others wait for what the rest of an answer holds.
+pub fn is_in_the_way(reply: &Reply) -> bool {
+    let measure = reply.get_ref().watch();
+    measure.and_then(|measure| measure.0.as_ref()).is_some_and(Recorder::is_in_the_way)
+}
+
 /// A body, measured by `recorder`.
 pub(super) fn measured(body: Edited<IdleTimeout<Origin>>, recorder: Option<Recorder>) -> Reply {
     LateFault::new(Observe::new(body, Measure(recorder)))

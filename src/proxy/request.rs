@@ -157,7 +157,7 @@ pub async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Inbound>
     let called = {
         // Pinned where it is made: it is large, and would be moved along with its timeout.
         let call = pin!(call::call(&live.version, head, body));
-        let called = progress::within(limit, deadline.at, &live.meter, live.pace(), call).await;
+        let called = progress::within(limit, deadline.at, &live.meter, live.pace(&recorder), call).await;
         live.version.blame(matches!(called, Err(Elapsed::Limit)));
         called
     };
@@ -262,8 +262,8 @@ impl Live<'_> {
     }
 
     /// How slowly its body may come.
-    fn pace(&self) -> Pace<impl Fn() -> bool> {
-        Pace::new(self.rate, || admit::is_crowded(self.model, &self.version))
+    fn pace(&self, recorder: &Recorder) -> Pace<impl Fn() -> bool> {
+        Pace::new(self.rate, || recorder.is_in_the_way())
     }
 
     /// Sends the request again, as often as the policy says and the budget allows.
@@ -286,7 +286,7 @@ impl Live<'_> {
             let answered = {
                 let call = pin!(call::call(&self.version, again.head, again.body));
                 let answered =
-                    progress::within(again.limit, deadline.at, &self.meter, self.pace(), call).await;
+                    progress::within(again.limit, deadline.at, &self.meter, self.pace(recorder), call).await;
                 self.version.blame(matches!(answered, Err(Elapsed::Limit)));
                 answered
             };

@@ -140,7 +140,7 @@ impl Limiter {
     }
 
     /// Whether a live request was turned away within the last `span`.
-    pub fn refused_within(&self, span: Duration) -> bool {
+    fn refused_within(&self, span: Duration) -> bool {
         let span = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         let refused = self.refused.load(Relaxed);
         refused > 0 && self.now().saturating_sub(refused) <= span
@@ -219,6 +219,11 @@ impl Estimate {
 }
 
 impl Permit {
+    /// Whether somebody was turned away within the last `span` because there was no other.
+    pub fn is_wanted(&self, span: Duration) -> bool {
+        self.limiter.refused_within(span)
+    }
+
     /// The head of the answer has come.
     pub fn answered(&mut self) {
         if let Some(asked) = self.asked.take() {

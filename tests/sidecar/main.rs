@@ -52,6 +52,7 @@ mod rollouts_told;
 mod rollouts_world;
 mod routing;
 mod shutdown;
+mod slow_clients;
 mod soak;
 mod split;
 mod upgrades;

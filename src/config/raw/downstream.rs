@@ -103,8 +103,8 @@ section! {
             #[schemars(extend("default" = "60s"))]
             send_timeout: Timeout,
             /// Bytes per second of a request body, once it has been waited for during a minute in all;
-            /// slower ones are answered 408. Where others wait for its place it must be 64 times as many, from
-            /// the third second on. 0: any. gRPC streams are left alone.
+            /// slower ones are answered 408. Where others wait for its place it must be 64 times as many, and
+            /// clients must take as much of an answer. 0: any. Requests by gRPC are left alone.
             #[schemars(extend("default" = 64))]
             body_rate: Size<0, { 16 * MI }>,
             /// HTTP/2 limits.

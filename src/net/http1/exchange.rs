@@ -50,6 +50,14 @@ where
         Self::Handling { ask, may_switch, future }
     }
 
+    /// The body of the answer, once there is one.
+    pub(super) fn body(&self) -> Option<&B> {
+        match self {
+            Self::Answering { body, .. } => Some(body),
+            _ => None,
+        }
+    }
+
     /// Goes on as far as it goes. `draining`: no other request is to come.
     ///
     /// # Errors

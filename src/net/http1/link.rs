@@ -37,7 +37,7 @@ pub(super) struct Link {
     held: Cell<bool>,
     /// The client takes no more of an answer for now.
     stuck: Cell<bool>,
-    /// How often it has taken something.
+    /// Bytes that it has taken.
     written: Cell<u64>,
     pub(super) shared: Rc<Shared>,
 }
@@ -150,14 +150,10 @@ impl Link {
         let Some(io) = &mut inner.io else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
         let before = outgoing.left();
         let written = outgoing.poll_write_out(io, cx);
-        let was_stuck = self.stuck.replace(written.is_pending());
-        let took = match written.is_pending() {
-            true => outgoing.left() != before,
-            false => was_stuck,
-        };
-        if took {
-            self.written.set(self.written.get().wrapping_add(1));
-        }
+        self.stuck.set(written.is_pending());
+        let left = if written.is_pending() { outgoing.left() } else { 0 };
+        let took = u64::try_from(before.saturating_sub(left)).unwrap_or(0);
+        self.written.set(self.written.get().wrapping_add(took));
         written
     }
 
@@ -166,7 +162,7 @@ impl Link {
         self.stuck.get()
     }
 
-    /// A number that moves when a client that took no more has taken something.
+    /// Bytes of answers that the client has taken.
     pub(super) fn written(&self) -> u64 {
         self.written.get()
     }

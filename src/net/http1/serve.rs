@@ -20,6 +20,7 @@ use super::place::Places;
 use super::shared::Shared;
 use crate::base::Fault;
 use crate::net::drain::Latch;
+use crate::net::stuck::Stuck;
 use crate::net::transport::Transport;
 use crate::net::{ConnectionFault, DownstreamSpec, Handler, IncomingBody};
 use crate::wire::http1::{Filled, ends_head};
@@ -206,6 +207,7 @@ where
         mut alarm: Pin<&mut Alarm>,
     ) -> Result<(End, Option<Offer>), ConnectionFault>
     where
+        H: Handler<Body = B>,
         C: Fn(&H, Request<IncomingBody>) -> F,
     {
         let offer = head.upgrade.then(|| Offer::make(request.extensions_mut()));
@@ -222,9 +224,14 @@ where
             // Only a client that takes nothing costs a look at the time.
             if polled.is_pending() && link.is_stuck() {
                 let passed = alarm.as_mut().poll_passed(cx);
-                if stall.looks(link.written(), passed) > self.send_patience {
+                let in_the_way = || place.as_ref().get_ref().body().is_some_and(H::is_in_the_way);
+                if stall.looks(link.written(), passed) > self.send_patience
+                    || (stall.is_slow(link.written(), self.shared.least, cx) && in_the_way())
+                {
                     return Poll::Ready(Err(ConnectionFault::SendTimeout));
                 }
+            } else {
+                stall.stuck = None;
             }
             polled
         })
@@ -248,11 +255,12 @@ where
     }
 }
 
-/// How long a client has taken nothing.
+/// How long a client has taken nothing, and how little it takes.
 #[derive(Default)]
 struct Stall {
     written: u64,
     looks: u32,
+    stuck: Option<Box<Stuck>>,
 }
 
 impl Stall {
@@ -263,6 +271,12 @@ impl Stall {
         }
         self.looks = self.looks.saturating_add(passed);
         self.looks
+    }
+
+    /// Whether the client has taken fewer than `least` bytes per second for too long.
+    fn is_slow(&mut self, written: u64, least: u64, cx: &mut Context<'_>) -> bool {
+        least > 0
+            && self.stuck.get_or_insert_with(|| Box::new(Stuck::new(written))).is_slow(written, least, cx)
     }
 }
 

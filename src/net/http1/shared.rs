@@ -6,6 +6,7 @@ use http::HeaderMap;
 
 use super::date::Clock;
 use crate::net::DownstreamSpec;
+use crate::wire::body::Haste;
 use crate::wire::http1::Lender;
 
 /// Header maps kept for the next requests.
@@ -20,6 +21,8 @@ pub(super) struct Shared {
     pub(super) max_bytes: usize,
     pub(super) max_fields: usize,
     pub(super) clock: Clock,
+    /// Bytes per second that a client must take where others wait. 0: any.
+    pub(super) least: u64,
     maps: RefCell<Vec<HeaderMap>>,
 }
 
@@ -30,6 +33,7 @@ impl Shared {
             max_bytes: spec.header_bytes,
             max_fields: spec.header_count,
             clock: Clock::default(),
+            least: Haste::least(spec.body_rate),
             maps: RefCell::default(),
         }
     }

@@ -19,6 +19,7 @@ use super::streams::Streams;
 use super::wake::Turn;
 use crate::net::drain::Latch;
 use crate::net::{ConnectionFault, DownstreamSpec, Handler};
+use crate::wire::body::Haste;
 use crate::wire::gather::Gather;
 
 /// Answer bytes buffered for one stream that its client does not read.
@@ -73,7 +74,7 @@ impl Http2 {
         T: AsyncRead + AsyncWrite + Unpin,
         H: Handler,
     {
-        let pressure = Rc::<Pressure>::default();
+        let pressure = Pressure::new(Haste::least(self.spec.body_rate));
         let (io, wrong) = Counted::new(io, &self.spec, Rc::clone(&pressure));
         let io = Gather::new(io);
         let mut handshake = self.builder.handshake::<_, Bytes>(io.handle());
@@ -92,7 +93,7 @@ impl Http2 {
         let send_timeout = self.spec.send_timeout;
         let start = |request: http::Request<_>, respond| {
             let (request, opened) = begin(request, respond, send_timeout, Rc::clone(&pressure));
-            Exchange::new(opened, handler.handle(request))
+            Exchange::new(opened, handler.handle(request), H::is_in_the_way)
         };
         let streams = Streams::new(Arc::clone(&turn));
         let idle = Idle::new(self.spec.h2_idle_timeout);

@@ -18,10 +18,11 @@ use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::head;
-use super::pressure::Pressure;
+use super::pressure::{Pressure, Waiting};
 use super::request::Upload;
 use crate::base::Fault;
 use crate::net::IncomingBody;
+use crate::net::stuck::Stuck;
 
 /// How long the mark of the end of a request that has come whole is waited for after its answer.
 const LATE_END: Duration = Duration::from_secs(1);
@@ -75,6 +76,7 @@ pin_project_lite::pin_project! {
         #[pin]
         work: Work<F, B>,
         opened: Opened,
+        in_the_way: fn(&B) -> bool,
     }
 }
 
@@ -100,9 +102,9 @@ pin_project_lite::pin_project! {
 }
 
 impl<F, B> Exchange<F, B> {
-    /// The stream on which `future` will answer.
-    pub(super) fn new(opened: Opened, future: F) -> Self {
-        Self { work: Work::Handling { future }, opened }
+    /// The stream on which `future` will answer. `in_the_way`: [`Handler::is_in_the_way`].
+    pub(super) fn new(opened: Opened, future: F, in_the_way: fn(&B) -> bool) -> Self {
+        Self { work: Work::Handling { future }, opened, in_the_way }
     }
 }
 
@@ -122,7 +124,7 @@ where
                     Poll::Ready(response) => this.opened.answer(response),
                 },
                 WorkProjection::Sending { body, sender } => {
-                    if ready!(sender.poll(body, cx)).is_err() {
+                    if ready!(sender.poll(body, *this.in_the_way, cx)).is_err() {
                         return Poll::Ready(());
                     }
                     After::Ending
@@ -210,6 +212,8 @@ struct Sender {
     round: Option<u32>,
     /// What the client had taken when this stream last waited for it to take more.
     progress: u64,
+    /// While the client is waited for.
+    stuck: Option<Box<(Stuck, Waiting)>>,
 }
 
 /// How long a client may take to make room.
@@ -247,12 +251,17 @@ impl From<h2::Error> for Broken {
 impl Sender {
     fn new(stream: SendStream<Bytes>, silent: bool, limit: Duration, pressure: Rc<Pressure>) -> Self {
         let patience = Patience { limit, since: None, timer: None };
-        let (chunk, begun, round, progress) = (None, false, None, 0);
-        Self { stream, chunk, begun, silent, patience, pressure, round, progress }
+        let (chunk, begun, round, progress, stuck) = (None, false, None, 0, None);
+        Self { stream, chunk, begun, silent, patience, pressure, round, progress, stuck }
     }
 
     /// Sends what can be sent now. At most one chunk is held beyond what the client has room for.
-    fn poll<B>(&mut self, mut body: Pin<&mut B>, cx: &mut Context<'_>) -> Poll<Result<(), Broken>>
+    fn poll<B>(
+        &mut self,
+        mut body: Pin<&mut B>,
+        in_the_way: fn(&B) -> bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Broken>>
     where
         B: Body<Data = Bytes, Error = Fault>,
     {
@@ -260,7 +269,7 @@ impl Sender {
             if let Some((data, last)) = self.chunk.take() {
                 if !self.poll_room(cx)? {
                     self.chunk = Some((data, last));
-                    return self.poll_patience(cx);
+                    return self.poll_patience(|| in_the_way(body.as_ref().get_ref()), cx);
                 }
                 self.patience.since = None;
                 self.hand_over(data, last)?;
@@ -274,7 +283,7 @@ impl Sender {
                 if self.progress != progress {
                     (self.progress, self.patience.since) = (progress, None);
                 }
-                return self.poll_patience(cx);
+                return self.poll_patience(|| in_the_way(body.as_ref().get_ref()), cx);
             }
             let frame = match body.as_mut().poll_frame(cx) {
                 Poll::Pending => return self.poll_reset(cx),
@@ -313,18 +322,35 @@ impl Sender {
     }
 
     fn hand_over(&mut self, data: Bytes, last: bool) -> Result<(), Broken> {
+        self.stuck = None;
         self.round = self.pressure.hand_over(data.len());
         Ok(self.stream.send_data(data, last)?)
     }
 
-    /// Waits, and gives the stream up after too long.
-    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        if self.patience.poll(cx).is_ready() {
+    /// Waits, and gives the stream up after too long, or where it is `in_the_way` of others and the client
+    /// is slow.
+    fn poll_patience(
+        &mut self,
+        in_the_way: impl FnOnce() -> bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Broken>> {
+        if self.patience.poll(cx).is_ready() || (self.is_slow(cx) && in_the_way()) {
             tracing::debug!("a client made no room for an answer in time");
             self.stream.send_reset(Reason::CANCEL);
             return Poll::Ready(Err(Broken));
         }
         self.poll_reset(cx)
+    }
+
+    /// Whether the client takes too little for all the streams that wait for it.
+    fn is_slow(&mut self, cx: &mut Context<'_>) -> bool {
+        let (pressure, taken) = (&self.pressure, self.pressure.progress());
+        let new = || Box::new((Stuck::new(taken), pressure.waits()));
+        let (stuck, _) = &mut **self.stuck.get_or_insert_with(new);
+        match pressure.least() {
+            0 => false,
+            least => stuck.is_slow(taken, least, cx),
+        }
     }
 
     fn end(&mut self, frame: Frame<Bytes>) -> Result<(), Broken> {

@@ -7,6 +7,7 @@
 //! everything.
 
 use std::cell::Cell;
+use std::rc::Rc;
 
 /// Bytes that lie about before streams are rationed.
 const EASY: usize = 1024 * 1024;
@@ -21,9 +22,39 @@ pub(super) struct Pressure {
     round: Cell<u32>,
     held_back: Cell<bool>,
     written: Cell<u64>,
+    /// Streams that wait for the client.
+    waiting: Cell<u32>,
+    /// Bytes per second that the client must take for each of them where others wait. 0: any.
+    least: u64,
+}
+
+/// A stream that waits for the client to take more. Dropping it ends that.
+pub(super) struct Waiting(Rc<Pressure>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.set(self.0.waiting.get().saturating_sub(1));
+    }
 }
 
 impl Pressure {
+    /// Nothing lies about. `least`: bytes per second that the client must take for each stream that waits,
+    /// where others wait for what such a stream holds.
+    pub(super) fn new(least: u64) -> Rc<Self> {
+        Rc::new(Self { least, ..Self::default() })
+    }
+
+    /// Counts a stream that waits for the client.
+    pub(super) fn waits(self: &Rc<Self>) -> Waiting {
+        self.waiting.set(self.waiting.get().saturating_add(1));
+        Waiting(Rc::clone(self))
+    }
+
+    /// Bytes per second that the client must take in all. 0: any.
+    pub(super) fn least(&self) -> u64 {
+        self.least.saturating_mul(self.waiting.get().into())
+    }
+
     /// Whether a stream that got its last chunk in `round` may have another. One that may not is to be
     /// woken when [`Pressure::drained`] says so.
     pub(super) fn allows(&self, round: Option<u32>) -> bool {
@@ -46,7 +77,7 @@ impl Pressure {
         self.written.set(self.written.get().wrapping_add(u64::try_from(size).unwrap_or(0)));
     }
 
-    /// Changes whenever the client takes something.
+    /// Bytes that the client has taken in all.
     pub(super) fn progress(&self) -> u64 {
         self.written.get()
     }

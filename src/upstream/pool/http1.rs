@@ -50,8 +50,13 @@ impl Http1 {
         self.lender.is_whole()
     }
 
+    /// Whether somebody still waits.
     pub(super) fn is_awaited(&self) -> bool {
-        !self.waiting.borrow().is_empty()
+        let mut waiting = self.waiting.borrow_mut();
+        while waiting.front().is_some_and(oneshot::Sender::is_closed) {
+            waiting.pop_front();
+        }
+        !waiting.is_empty()
     }
 
     /// Closes the connection that is idle for longest; `false` when none is.

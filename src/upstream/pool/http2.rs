@@ -117,8 +117,13 @@ impl<B> Http2<B> {
         connections.len()
     }
 
+    /// Whether somebody still waits.
     pub(super) fn is_awaited(&self) -> bool {
-        !self.waiting.borrow().is_empty()
+        let mut waiting = self.waiting.borrow_mut();
+        while waiting.front().is_some_and(oneshot::Sender::is_closed) {
+            waiting.pop_front();
+        }
+        !waiting.is_empty()
     }
 
     fn next_waiting(&self) -> Option<oneshot::Sender<Grant<B>>> {

@@ -26,6 +26,11 @@ impl<B: ByteBody> LateFault<B> {
     pub fn new(inner: B) -> Self {
         Self { inner, fault: None }
     }
+
+    /// What it is a body of.
+    pub fn get_ref(&self) -> &B {
+        &self.inner
+    }
 }
 
 impl<B: ByteBody> Body for LateFault<B> {

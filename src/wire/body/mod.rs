@@ -14,6 +14,7 @@
 
 mod budget;
 mod capture;
+mod haste;
 mod idle;
 mod inbound;
 mod late_fault;
@@ -24,6 +25,7 @@ mod tee;
 
 pub use budget::{Budget, Hold};
 pub use capture::{Capture, CaptureState, Captured, Overflow, Tap};
+pub use haste::Haste;
 pub use idle::{IdleTimeout, PATIENCE, too_slow};
 pub use inbound::{Feed, Inbound, fault_in};
 pub use late_fault::LateFault;

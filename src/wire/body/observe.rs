@@ -51,6 +51,11 @@ impl<B: ByteBody, W: Watch> Observe<B, W> {
         observe
     }
 
+    /// Who watches it, as long as it is not over.
+    pub fn watch(&self) -> Option<&W> {
+        self.watch.as_ref()
+    }
+
     /// The body watched.
     pub fn get_ref(&self) -> &B {
         &self.inner
