@@ -18,6 +18,7 @@ use crate::routing::limit::Importance;
 use crate::routing::local::{LocalVersion, MirrorLoad};
 use crate::routing::streamed::Streamed;
 use crate::stats::{DropReason, Observation, Outcome};
+use crate::upstream::Yields;
 use crate::wire::body::{Captured, Source};
 use crate::wire::grpc;
 use crate::wire::kept::KeptHead;
@@ -101,7 +102,8 @@ async fn deliver(copy: Copy, grant: Grant, body: Captured) {
         grant.expect(DropReason::Suspended);
         return;
     }
-    let head = copy.head(&target, &mirror.spec.drop_headers);
+    let mut head = copy.head(&target, &mirror.spec.drop_headers);
+    head.extensions.insert(Yields);
     mirror.shard.sent.add(1);
     let mut answer = Answer::new(target, body.len(), grpc::is_grpc(&head.headers));
     let exchange = async {

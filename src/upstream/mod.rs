@@ -27,7 +27,7 @@ pub use answer::Answer;
 pub use cluster::{Cluster, ClusterStats, Endpoint, Health, MOST_ENDPOINTS, Standing};
 pub use fleet::{Fleet, Tried};
 pub use http1::read_head;
-pub use pool::{Pool, PoolStats, SendError};
+pub use pool::{Pool, PoolStats, SendError, Yields};
 pub use spec::{
     Address, BalanceSpec, EndpointSpec, HealthSpec, OutlierSpec, Protocol, Question, UpstreamSpec,
     UpstreamTls,

@@ -25,7 +25,7 @@ use self::choose::choose;
 pub(super) use self::load::Busy;
 use self::load::Load;
 use super::cluster::{Cluster, Endpoint, Standing};
-use super::{Answer, Pool, SendError};
+use super::{Answer, Pool, SendError, Yields};
 use crate::base::{Fault, FaultKind};
 use crate::wire::splice::Spliced;
 
@@ -117,14 +117,14 @@ where
         }
     }
 
-    /// Whether a request waits for a connection now, or was turned away within the last `span` because
-    /// every endpoint had as many as it may.
+    /// Whether a request waits because all connections are in use, or one was turned away within the last
+    /// `span` because every endpoint had as many requests as it may.
     pub fn is_crowded(&self, span: Duration) -> bool {
         if let Some(pool) = &self.only {
-            return pool.is_awaited();
+            return pool.is_crowded();
         }
         self.refused.get().is_some_and(|refused| refused.elapsed() <= span)
-            || self.view.borrow().members.iter().any(|member| member.pool.is_awaited())
+            || self.view.borrow().members.iter().any(|member| member.pool.is_crowded())
     }
 
     /// While this is set, requests that are dropped without an answer are their endpoint's failures:
@@ -157,10 +157,11 @@ where
         let tried = request.extensions_mut().remove::<Tried>();
         let mut avoid = tried.as_ref().map(Tried::endpoints).unwrap_or_default();
         let moves = self.cluster.spec().balance.moves;
+        let yields = request.extensions().get::<Yields>().is_some();
         let mut last: Option<SendError<B>> = None;
         for attempt in 0..=moves {
             let Some(member) = self.best(&avoid) else {
-                let refused = || SendError { fault: self.full(), unsent: None };
+                let refused = || SendError { fault: self.full(yields), unsent: None };
                 let SendError { fault, .. } = last.unwrap_or_else(refused);
                 return Err(SendError { fault, unsent: Some(request) });
             };
@@ -196,11 +197,13 @@ where
                 error => return Err(error),
             }
         }
-        Err(last.unwrap_or_else(|| SendError { fault: self.full(), unsent: None }))
+        Err(last.unwrap_or_else(|| SendError { fault: self.full(yields), unsent: None }))
     }
 
-    fn full(&self) -> Fault {
-        self.refused.set(Some(Instant::now()));
+    fn full(&self, yields: bool) -> Fault {
+        if !yields {
+            self.refused.set(Some(Instant::now()));
+        }
         let limit = self.cluster.spec().balance.max_requests.unwrap_or_default();
         let detail = format!("every endpoint has the {limit} requests of this worker that it may have");
         Fault::new(FaultKind::Overloaded, detail)

@@ -9,11 +9,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::Response;
-use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
+use super::queue::Queue;
 use super::stats::count;
-use super::{Held, MAX_WAITING, Pool, SendError, upgrade};
+use super::{Held, Pool, SendError, upgrade, yields};
 use crate::base::{Fault, FaultKind};
 use crate::upstream::answer::Answer;
 use crate::upstream::connect::{Wire, connect};
@@ -29,7 +29,7 @@ use crate::wire::splice::Spliced;
 pub(super) struct Http1 {
     /// The back was used last.
     idle: RefCell<VecDeque<Box<Connection>>>,
-    waiting: RefCell<VecDeque<oneshot::Sender<Grant>>>,
+    waiting: Queue<Grant>,
     lender: Rc<Lender>,
 }
 
@@ -50,13 +50,14 @@ impl Http1 {
         self.lender.is_whole()
     }
 
-    /// Whether somebody still waits.
+    /// Whether somebody waits, or did.
     pub(super) fn is_awaited(&self) -> bool {
-        let mut waiting = self.waiting.borrow_mut();
-        while waiting.front().is_some_and(oneshot::Sender::is_closed) {
-            waiting.pop_front();
-        }
-        !waiting.is_empty()
+        !self.waiting.is_empty()
+    }
+
+    /// Whether somebody still waits for whose sake others have to go.
+    pub(super) fn is_pressing(&self) -> bool {
+        self.waiting.is_pressing()
     }
 
     /// Closes the connection that is idle for longest; `false` when none is.
@@ -86,20 +87,11 @@ impl Http1 {
 
     /// Gives a slot to the first request that still waits, if `slot` has one to give.
     pub(super) fn grant_slot(&self, slot: impl FnOnce() -> Option<Slot>) {
-        if let Some(waiting) = self.next_waiting()
+        if let Some(waiting) = self.waiting.next()
             && let Some(slot) = slot()
         {
             // Should the request be gone by now, the slot drops and is given to the next.
             let _ = waiting.send(Grant::Slot(slot));
-        }
-    }
-
-    fn next_waiting(&self) -> Option<oneshot::Sender<Grant>> {
-        loop {
-            let waiting = self.waiting.borrow_mut().pop_front()?;
-            if !waiting.is_closed() {
-                return Some(waiting);
-            }
         }
     }
 
@@ -145,7 +137,7 @@ where
             let (connection, reused) = match idle {
                 Some(connection) => (connection, true),
                 // Boxed: it happens once per connection and would make every request's future larger.
-                None => match Box::pin(self.obtain()).await {
+                None => match Box::pin(self.obtain(yields(held))).await {
                     Ok(obtained) => obtained,
                     Err(fault) => return Err(unsent(fault, begun.as_ref(), held)),
                 },
@@ -189,10 +181,10 @@ where
 
     /// A new connection, or where the limit is reached the first that comes free; `true` when it
     /// has served before. What is idle makes room for it.
-    pub(super) async fn obtain(&self) -> Result<(Box<Connection>, bool), Fault> {
+    pub(super) async fn obtain(&self, yields: bool) -> Result<(Box<Connection>, bool), Fault> {
         let slot = match self.take_slot_or_make_room() {
             Some(slot) => slot,
-            None => match self.wait_http1().await? {
+            None => match self.wait_http1(yields).await? {
                 Grant::Connection(connection) => return Ok((connection, true)),
                 Grant::Slot(slot) => slot,
             },
@@ -213,26 +205,13 @@ where
         })
     }
 
-    async fn wait_http1(&self) -> Result<Grant, Fault> {
+    async fn wait_http1(&self, yields: bool) -> Result<Grant, Fault> {
         count(&self.counters.waits);
-        let (grant, granted) = oneshot::channel();
-        self.enqueue_http1(grant)?;
+        let granted = self.http1.waiting.join(yields).ok_or_else(|| self.overloaded())?;
         match timeout(self.target.spec().connect_timeout, granted).await {
             Ok(Ok(grant)) => Ok(grant),
             _ => Err(self.overloaded()),
         }
-    }
-
-    fn enqueue_http1(&self, grant: oneshot::Sender<Grant>) -> Result<(), Fault> {
-        let mut waiting = self.http1.waiting.borrow_mut();
-        if waiting.len() >= MAX_WAITING {
-            waiting.retain(|waiting| !waiting.is_closed());
-        }
-        if waiting.len() >= MAX_WAITING {
-            return Err(self.overloaded());
-        }
-        waiting.push_back(grant);
-        Ok(())
     }
 
     pub(super) fn overloaded(&self) -> Fault {
@@ -254,7 +233,7 @@ where
             // Whoever waits gets its slot, and a connection that nobody is about to close.
             return connection.close();
         }
-        while let Some(waiting) = self.http1.next_waiting() {
+        while let Some(waiting) = self.http1.waiting.next() {
             match waiting.send(Grant::Connection(connection)) {
                 Ok(()) => return,
                 Err(Grant::Connection(unwanted)) => connection = unwanted,

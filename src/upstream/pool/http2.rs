@@ -6,7 +6,6 @@
 //! when it is dropped.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -14,11 +13,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
+use super::queue::Queue;
 use super::stats::count;
-use super::{ByHttp2, Held, MAX_WAITING, Pool, SendError};
+use super::{ByHttp2, Held, Pool, SendError, yields};
 use crate::base::{Fault, FaultKind};
 use crate::upstream::answer::Answer;
 use crate::upstream::connect::{Wire, connect};
@@ -31,7 +30,7 @@ use crate::wire::splice::Spliced;
 /// The HTTP/2 connections of a pool.
 pub(super) struct Http2<B> {
     connections: RefCell<Vec<Rc<Connection<B>>>>,
-    waiting: RefCell<VecDeque<oneshot::Sender<Grant<B>>>>,
+    waiting: Queue<Grant<B>>,
     connecting: Cell<usize>,
     spoken: Cell<Spoken>,
 }
@@ -86,7 +85,7 @@ impl<B> Default for Http2<B> {
     fn default() -> Self {
         Self {
             connections: RefCell::default(),
-            waiting: RefCell::default(),
+            waiting: Queue::default(),
             connecting: Cell::new(0),
             spoken: Cell::new(Spoken::Unknown),
         }
@@ -117,22 +116,9 @@ impl<B> Http2<B> {
         connections.len()
     }
 
-    /// Whether somebody still waits.
-    pub(super) fn is_awaited(&self) -> bool {
-        let mut waiting = self.waiting.borrow_mut();
-        while waiting.front().is_some_and(oneshot::Sender::is_closed) {
-            waiting.pop_front();
-        }
-        !waiting.is_empty()
-    }
-
-    fn next_waiting(&self) -> Option<oneshot::Sender<Grant<B>>> {
-        loop {
-            let waiting = self.waiting.borrow_mut().pop_front()?;
-            if !waiting.is_closed() {
-                return Some(waiting);
-            }
-        }
+    /// Whether somebody still waits for whose sake others have to go.
+    pub(super) fn is_pressing(&self) -> bool {
+        self.waiting.is_pressing()
     }
 
     fn forget(&self, connection: &Rc<Connection<B>>) {
@@ -152,7 +138,7 @@ where
                     count(&self.counters.reused);
                     lease
                 }
-                None => match Box::pin(self.wait_http2()).await {
+                None => match Box::pin(self.wait_http2(yields(held))).await {
                     Grant::Stream(lease) => lease,
                     Grant::Http1 if held.as_ref().is_some_and(|request| self.is_bare_call(request)) => {
                         let detail =
@@ -202,18 +188,10 @@ where
         self.http2.connections.borrow().iter().find_map(Connection::lease)
     }
 
-    async fn wait_http2(&self) -> Grant<B> {
-        let (grant, granted) = oneshot::channel();
-        {
-            let mut waiting = self.http2.waiting.borrow_mut();
-            if waiting.len() >= MAX_WAITING {
-                waiting.retain(|waiting| !waiting.is_closed());
-            }
-            if waiting.len() >= MAX_WAITING {
-                return Grant::Failed(self.overloaded());
-            }
-            waiting.push_back(grant);
-        }
+    async fn wait_http2(&self, yields: bool) -> Grant<B> {
+        let Some(granted) = self.http2.waiting.join(yields) else {
+            return Grant::Failed(self.overloaded());
+        };
         if !self.dial_http2_as_needed() {
             count(&self.counters.waits);
             self.make_room();
@@ -234,7 +212,7 @@ where
         let per_connection = self.target.spec().h2_streams_per_connection.max(1);
         loop {
             let connecting = self.http2.connecting.get();
-            if self.http2.waiting.borrow().len() <= connecting.saturating_mul(per_connection) {
+            if self.http2.waiting.len() <= connecting.saturating_mul(per_connection) {
                 return true;
             }
             let Some(slot) = self.take_slot() else { return false };
@@ -276,7 +254,7 @@ where
     /// The upstream speaks HTTP/1.1: those that wait go that way.
     fn turn_to_http1(&self) {
         self.http2.spoken.set(Spoken::No);
-        while let Some(waiting) = self.http2.next_waiting() {
+        while let Some(waiting) = self.http2.waiting.next() {
             let _ = waiting.send(Grant::Http1);
         }
     }
@@ -292,7 +270,7 @@ where
     /// Tells those that wait, unless others may still bring what they wait for.
     fn fail_waiting_http2(&self, fault: &Fault) {
         if self.http2.connecting.get() == 0 && self.http2.connections.borrow().is_empty() {
-            while let Some(waiting) = self.http2.next_waiting() {
+            while let Some(waiting) = self.http2.waiting.next() {
                 let _ = waiting.send(Grant::Failed(fault.clone()));
             }
         }
@@ -357,9 +335,9 @@ where
 
     /// Gives room to those that wait, then opens connections for those that still do.
     fn serve_waiting_http2(&self) {
-        while !self.http2.waiting.borrow().is_empty() {
+        while !self.http2.waiting.is_empty() {
             let Some(lease) = self.lease() else { break };
-            let Some(waiting) = self.http2.next_waiting() else { break };
+            let Some(waiting) = self.http2.waiting.next() else { break };
             let _ = waiting.send(Grant::Stream(lease));
         }
         self.dial_http2_as_needed();
@@ -406,7 +384,7 @@ where
             self.idle_since.set(Instant::now());
         }
         if let Some(pool) = self.pool.upgrade()
-            && !pool.http2.waiting.borrow().is_empty()
+            && !pool.http2.waiting.is_empty()
         {
             pool.serve_waiting_http2();
         }

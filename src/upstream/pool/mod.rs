@@ -4,10 +4,11 @@
 //! what each version needs, `upgrade` what leaves HTTP, `stats` the counts. Everything is `Rc` and `Cell`: a pool lives on one
 //! thread, in a `tokio::task::LocalSet`, so the hot path has no lock and wakes no other core.
 //!
-//! Limits: `max_connections` open at once, `max_idle` kept idle, `MAX_WAITING` requests waiting.
+//! Limits: `max_connections` open at once, `max_idle` kept idle, so many waiting in each [`queue`].
 
 mod http1;
 mod http2;
+mod queue;
 mod stats;
 mod upgrade;
 
@@ -21,6 +22,7 @@ use std::time::Duration;
 use http::{Method, Request, Response, Version};
 use tokio::task::AbortHandle;
 
+pub use self::queue::Yields;
 pub use self::stats::PoolStats;
 
 use self::http1::Http1;
@@ -33,9 +35,6 @@ use super::{Answer, Protocol, Target};
 use crate::base::{Fault, FaultKind};
 use crate::wire::grpc::is_grpc;
 use crate::wire::splice::Spliced;
-
-/// Requests that may wait for a connection, for each version of HTTP; more are refused at once.
-const MAX_WAITING: usize = 1024;
 
 /// One worker's connections to one upstream. `!Send`: it lives and dies on its worker's thread.
 /// Dropping it closes what is idle; answers under way are finished, then their connections close.
@@ -79,6 +78,11 @@ impl<B> SendError<B> {
 
 /// A request on its way; `None` while a connection has it, or once it is answered.
 type Held<B> = Option<Request<B>>;
+
+/// Whether nobody has to go for its sake: see [`Yields`].
+fn yields<B>(held: &Held<B>) -> bool {
+    held.as_ref().is_some_and(|request| request.extensions().get::<Yields>().is_some())
+}
 
 /// What came of sending by HTTP/2; `None` when the upstream chose HTTP/1.1.
 type ByHttp2<B> = Option<Result<Response<Answer>, SendError<B>>>;
@@ -161,9 +165,11 @@ where
         }
     }
 
-    /// Whether a request waits for a connection, or for room on one.
-    pub fn is_awaited(&self) -> bool {
-        self.http1.is_awaited() || self.http2.is_awaited()
+    /// Whether a request waits because there are as many connections as there may be, and they are full.
+    /// Copies for shadows do not count: nobody has to go for them.
+    pub fn is_crowded(&self) -> bool {
+        self.open.get() >= self.target.spec().max_connections
+            && (self.http1.is_pressing() || self.http2.is_pressing())
     }
 
     fn by_http2(&self, request: &Held<B>) -> bool {

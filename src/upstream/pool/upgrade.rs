@@ -28,7 +28,7 @@ where
     /// Sends a request that asks for an upgrade. A connection that was switched (101) is no longer
     /// the pool's, but for its slot.
     pub(super) async fn send_upgrade(&self, held: &mut Held<B>) -> Result<Response<Answer>, SendError<B>> {
-        let (io, slot) = match self.obtain().await {
+        let (io, slot) = match self.obtain(false).await {
             Ok((connection, _)) => connection.into_parts(),
             Err(fault) => return Err(SendError::new(fault, held.take())),
         };

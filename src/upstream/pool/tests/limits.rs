@@ -73,7 +73,7 @@ fn who_waits_too_long_is_refused_and_keeps_its_request() {
             }
             let error = pool.send(post("/2", TestBody::text("x"))).await.map(|_| ()).unwrap_err();
             assert_eq!(error.fault.kind, FaultKind::Overloaded, "{}", error.fault);
-            assert!(!pool.is_awaited(), "whoever gave up waits no more");
+            assert!(!pool.is_crowded(), "whoever gave up waits no more");
             let mut unsent = error.unsent.unwrap().into_body();
             assert_eq!(unsent.frame().await.unwrap().unwrap().into_data().unwrap(), "x");
             first.abort();
