@@ -235,7 +235,7 @@ fn a_request_that_breaks_off_is_not_copied() {
         let (live, shadow) = (Upstream::echo("live"), Upstream::echo("shadow"));
         let sidecar = Sidecar::start(&config(&live.url(), &shadow.url(), ""));
         for half in [
-            "POST /x HTTP/1.1\r\nhost: test\r\ncontent-length: 100\r\n\r\nhalf",
+            "POST /x HTTP/1.1\r\nhost: test\r\ncontent-length: 100000\r\n\r\nhalf",
             "POST /x HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n",
         ] {
             let sampled = sidecar.mirrored("v3", "sampled");
