@@ -11,7 +11,7 @@ use http_body::Body as _;
 use tokio::time::timeout;
 
 use super::worker::Worker;
-use crate::base::{Fault, FaultKind};
+use crate::base::{Fault, FaultKind, Level};
 use crate::inference::path::{self, Action, Api, GrpcMethod, Segment};
 use crate::inference::peek::{Need, Peek, Peeked};
 use crate::routing::address::Addressed;
@@ -283,7 +283,8 @@ pub(super) async fn short_body(
     let spec = &model.model.spec;
     let most = SHORT_BODY.min(spec.max_request_bytes);
     let is_short = source.size_hint().exact().is_some_and(|length| length <= most);
-    if !is_short || source.read_what_came().await? {
+    // Where memory is short nothing is held that can be passed on.
+    if !is_short || source.read_what_came().await? || worker.pressure() > Level::Calm {
         return Ok(());
     }
     let mut unless_it_ends = Leaves(Some(worker));
