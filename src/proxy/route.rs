@@ -280,6 +280,9 @@ pub(super) async fn short_body(
     rate: u64,
     waited: &mut Duration,
 ) -> Result<(), Fault> {
+    if source.has_come() {
+        return Ok(());
+    }
     let spec = &model.model.spec;
     let most = SHORT_BODY.min(spec.max_request_bytes);
     let is_short = source.size_hint().exact().is_some_and(|length| length <= most);

@@ -209,7 +209,9 @@ fn faults_have_reasons_and_cancellations_are_nobodys() {
         assert_eq!(client.head().0, 200);
         drop(client);
         let mut client = RawClient::connect(sidecar.main());
-        client.send("POST /v2/models/m/infer HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n");
+        client.send(
+            "POST /v2/models/m/infer HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n",
+        );
         until("the request to be under way", async || {
             (sidecar.metric("switchback_requests_in_flight", &["model=\"m\""]) > 0.0).then_some(())
         })

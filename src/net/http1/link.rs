@@ -375,6 +375,13 @@ impl Feed for Link {
         self.inner.try_borrow().map(|inner| inner.content.size_hint()).unwrap_or_default()
     }
 
+    fn has_come(&self) -> bool {
+        self.inner.try_borrow().is_ok_and(|inner| {
+            let left = inner.content.size_hint().exact();
+            left.is_some_and(|left| left <= u64::try_from(inner.rest.len()).unwrap_or(0))
+        })
+    }
+
     fn let_go(&self) {
         self.held.set(false);
     }

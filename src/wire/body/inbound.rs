@@ -37,6 +37,11 @@ pub trait Feed {
     /// What is known of the length of what is still to come.
     fn size_hint(&self) -> SizeHint;
 
+    /// Whether all of it is known to lie ready, so that nothing will be waited for.
+    fn has_come(&self) -> bool {
+        false
+    }
+
     /// Nobody reads the rest. Called once, at the latest when the [`Inbound`] is dropped, and also
     /// after the end.
     fn let_go(&self);
@@ -79,6 +84,15 @@ impl Inbound {
     /// No body.
     pub fn empty() -> Self {
         Self { from: Reading::Nothing }
+    }
+
+    /// Whether all of it is known to lie ready, so that nothing will be waited for.
+    pub fn has_come(&self) -> bool {
+        match &self.from {
+            Reading::Nothing => true,
+            Reading::Feed(feed) => feed.has_come(),
+            Reading::Hyper(_) => false,
+        }
     }
 }
 

@@ -194,6 +194,13 @@ impl<R: ByteBody> Source<R> {
     }
 }
 
+impl Source {
+    /// Whether all of it has been read or lies ready.
+    pub fn has_come(&self) -> bool {
+        self.rest.as_ref().is_none_or(Inbound::has_come)
+    }
+}
+
 impl<R: ByteBody> From<Bytes> for Source<R> {
     fn from(bytes: Bytes) -> Self {
         let mut source = Self::empty();
