@@ -318,6 +318,45 @@ fn a_reader_of_http2_that_stops_stops_the_writer_and_nobody_else() {
 }
 
 #[test]
+fn a_long_body_arrives_in_its_order_where_the_model_server_is_slow_to_take_it() {
+    const LENGTH: usize = 24 << 20;
+    let body: Arc<Vec<u8>> = Arc::new((0..LENGTH).map(|i| (i % 251) as u8).collect());
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let expected = body.clone();
+    let address = raw_upstream(move |mut stream| {
+        let _ = read_head(&mut stream);
+        // Until then it reads nothing, and all that lies between it and the client is full.
+        let _ = wait.lock().unwrap().recv();
+        let mut read = vec![0; LENGTH];
+        stream.read_exact(&mut read).unwrap();
+        let same = read.iter().zip(expected.iter()).take_while(|(a, b)| a == b).count();
+        let said = same.to_string();
+        let length = said.len();
+        stream
+            .write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{said}").as_bytes())
+            .unwrap();
+    });
+    let sidecar = Sidecar::start(&one_version(&format!("http://{address}"), ""));
+    let mut client = RawClient::connect(sidecar.main());
+    let mut writer = client.0.try_clone().unwrap();
+    let sent = Arc::new(AtomicU64::new(0));
+    let (counted, sending) = (sent.clone(), body.clone());
+    let writing = std::thread::spawn(move || {
+        let head = format!("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: {LENGTH}\r\n\r\n");
+        writer.write_all(head.as_bytes()).unwrap();
+        for part in sending.chunks(100_000) {
+            writer.write_all(part).unwrap();
+            counted.fetch_add(part.len() as u64, Ordering::Relaxed);
+        }
+    });
+    assert!(stands_still(&sent) < LENGTH as u64);
+    go.send(()).unwrap();
+    assert_eq!(client.read().text(), LENGTH.to_string(), "bytes that are the same");
+    writing.join().unwrap();
+}
+
+#[test]
 fn a_100_comes_when_the_body_is_wanted_and_the_upstream_is_not_asked() {
     let upstream = Upstream::echo("v1");
     let sidecar = Sidecar::start(&one_version(&upstream.url(), ""));

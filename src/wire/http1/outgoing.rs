@@ -206,7 +206,8 @@ impl Outgoing {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes from the body what there is room for; `true` where the body has nothing now.
+    /// Takes from the body what there is room for; `true` where the body has nothing now. While the pipe
+    /// holds anything there is room for nothing: it goes first.
     ///
     /// # Errors
     /// The body's own fault, or that it is not as long as was declared.
@@ -214,6 +215,9 @@ impl Outgoing {
     where
         B: Body<Data = Bytes, Error = Fault>,
     {
+        if self.pipe.as_ref().is_some_and(|pipe| !pipe.is_empty()) {
+            return Ok(false);
+        }
         while !self.ended && self.chunk.is_empty() && self.out.len() < GATHER {
             self.touched = true;
             match body.as_mut().poll_frame(cx) {
