@@ -119,3 +119,23 @@ async fn one_that_breaks_off_fails_and_no_pipe_is_left_behind() {
     assert_eq!(failed.unwrap_err().kind, FaultKind::Cancelled);
     assert_eq!(received.join().unwrap().len(), 4 + 400_000);
 }
+
+#[tokio::test]
+async fn nothing_is_read_the_ordinary_way_while_the_pipe_holds_what_stands_before_it() {
+    let ((from, mut sender), _to) = (pair(), pair());
+    sender.write_all(&[b'x'; 300_000]).unwrap();
+    let lender = Lender::default();
+    let mut body = Through { from, left: 300_000, moves: 0 };
+    let mut outgoing = Outgoing::new(Vec::new(), Framing::Length(300_000), false, Side::Request);
+    std::future::poll_fn(|cx| match outgoing.splice(&mut body, &lender, cx) {
+        Ok(Put::Some) => Poll::Ready(()),
+        Ok(Put::Later) => Poll::Pending,
+        other => panic!("{other:?}"),
+    })
+    .await;
+    // The other socket is full, and both are asked once more: taking a frame would be a panic.
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    assert_eq!(outgoing.splice(&mut body, &lender, &mut cx).unwrap(), Put::Nothing);
+    assert!(!outgoing.gather(Pin::new(&mut body), &mut cx).unwrap());
+    assert!(body.left > 0 && !outgoing.is_done());
+}
