@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::routing::limit::Permit;
 
 /// What a request that is let in holds until it is over.
@@ -20,10 +22,10 @@ impl Admission {
         self.permits.as_ref().is_some_and(|permits| permits.iter().flatten().any(|one| one.is_wanted(span)))
     }
 
-    /// The head of the answer has come.
-    pub(super) fn answered(&mut self) {
+    /// The head of the answer has come. `whole` is when the request was, if its client was waited for.
+    pub(super) fn answered(&mut self, whole: Option<Instant>) {
         if let Some(permits) = &mut self.permits {
-            permits.iter_mut().flatten().for_each(Permit::answered);
+            permits.iter_mut().flatten().for_each(|permit| permit.answered(whole));
         }
     }
 }

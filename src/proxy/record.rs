@@ -153,7 +153,7 @@ impl Recorder {
     /// The head of the version's answer as the client gets it: from here on its body is watched for
     /// whoever compares or scores it.
     pub(super) fn answers(&mut self, head: &http::response::Parts) {
-        self.admission.answered();
+        self.admission.answered(self.received.came());
         if let Some(seat) = &mut self.seat {
             seat.head(head);
         }
@@ -167,7 +167,7 @@ impl Recorder {
     /// The request failed.
     pub(super) fn failed(&mut self, kind: FaultKind) {
         if kind == FaultKind::ResponseTimeout {
-            self.admission.answered();
+            self.admission.answered(self.received.came());
         }
         self.end = End::Fault(kind);
     }

@@ -224,10 +224,11 @@ impl Permit {
         self.limiter.refused_within(span)
     }
 
-    /// The head of the answer has come.
-    pub fn answered(&mut self) {
+    /// The head of the answer has come. `whole` is when the last of the request had come, if its client was
+    /// waited for: a slow client says nothing about who answers.
+    pub fn answered(&mut self, whole: Option<Instant>) {
         if let Some(asked) = self.asked.take() {
-            self.limiter.answered(asked.elapsed());
+            self.limiter.answered(whole.map_or(asked, |whole| whole.max(asked)).elapsed());
         }
     }
 }
@@ -305,6 +306,27 @@ mod tests {
             }
         }
         assert_eq!(limiter.limit(), 30, "it grows while latency stays, and not above the fixed limit");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_that_send_slowly_do_not_lower_the_limit() {
+        let spec = || LimitSpec { max: None, adaptive: Some(AdaptiveSpec::default()) };
+        let (slow_clients, slow_server) = (Limiter::new(spec()), Limiter::new(spec()));
+        for took in [10, 500, 500, 500, 500] {
+            for (limiter, is_client) in [(&slow_clients, true), (&slow_server, false)] {
+                let mut permits = fill(limiter, Importance::Stable);
+                tokio::time::advance(Duration::from_millis(took)).await;
+                let whole = is_client.then(Instant::now);
+                tokio::time::advance(Duration::from_millis(10)).await;
+                permits.iter_mut().for_each(|permit| permit.answered(whole));
+                // A window takes so many, also where fewer may be under way by now.
+                for _ in permits.len() as u64..FEWEST {
+                    limiter.answered(Duration::from_millis(took + 10));
+                }
+            }
+        }
+        assert!(slow_server.limit() < 20, "{}", slow_server.limit());
+        assert!(slow_clients.limit() > 20, "{}", slow_clients.limit());
     }
 
     #[test]

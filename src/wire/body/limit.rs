@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
 
 use super::ByteBody;
 use crate::base::{Fault, FaultKind};
@@ -19,6 +20,8 @@ pub struct Meter {
     bytes: Cell<u64>,
     fault: OnceCell<Fault>,
     awaited: Cell<bool>,
+    /// When it last came after it had been waited for.
+    came: Cell<Option<Instant>>,
 }
 
 impl Meter {
@@ -30,6 +33,17 @@ impl Meter {
     /// Whether whoever takes the body has taken all that came, and waits for more.
     pub fn is_awaited(&self) -> bool {
         self.awaited.get()
+    }
+
+    /// When it last came after it had been waited for; `None` where it never was.
+    pub fn came(&self) -> Option<Instant> {
+        self.came.get()
+    }
+
+    fn polled<T>(&self, poll: &Poll<T>) {
+        if self.awaited.replace(poll.is_pending()) && poll.is_ready() {
+            self.came.set(Some(Instant::now()));
+        }
     }
 
     /// The fault the body failed with, if it did.
@@ -99,7 +113,7 @@ impl<B: ByteBody> Body for Limit<B> {
             return Poll::Ready(None);
         }
         let next = Pin::new(&mut this.inner).poll_frame(cx);
-        this.meter.awaited.set(next.is_pending());
+        this.meter.polled(&next);
         match ready!(next) {
             Some(Ok(frame)) => {
                 if let Some(chunk) = frame.data_ref() {
@@ -138,7 +152,7 @@ impl<B: Spliced> Spliced for Limit<B> {
             return Poll::Ready(Ok(None));
         }
         let moved = self.inner.poll_splice(passage, cx);
-        self.meter.awaited.set(moved.is_pending());
+        self.meter.polled(&moved);
         let moved = ready!(moved);
         let counted = moved.and_then(|moved| self.count(moved.unwrap_or(0)).map(|()| moved));
         Poll::Ready(counted.map_err(|fault| self.fail(fault)))
