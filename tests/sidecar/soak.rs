@@ -6,9 +6,12 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
 
 use crate::support::fault_proxy::{FaultProxy, Harm, Harms};
 use crate::support::load::body_of;
@@ -61,7 +64,7 @@ fn http1(counts: &Counts, address: SocketAddr, seed: u64) {
             drop(leaving);
         }
         let mut own = client.take().unwrap_or_else(|| RawClient::connect(address));
-        let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let asked = std::panic::catch_unwind(AssertUnwindSafe(|| {
             let answer = own.post("/v2/models/m/infer", &format!("x-user: {}\r\n", n % 100), &body_of(n));
             let right = answer.status == 200 && answer.body == body_of(n);
             let close = answer.header("connection").is_some_and(|value| value.contains("close"));
@@ -83,7 +86,7 @@ fn long_bodies(counts: &Counts, address: SocketAddr, seed: u64) {
     while !counts.stop.load(Relaxed) {
         let n = random.usize(..10_000);
         let body = body_of(n).repeat(random.usize(100..3_000));
-        let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let asked = std::panic::catch_unwind(AssertUnwindSafe(|| {
             let mut writer = client.0.try_clone().unwrap();
             let sending = body.clone();
             let head = format!(
@@ -121,13 +124,12 @@ fn http2(counts: &Arc<Counts>, address: SocketAddr, seed: u64) {
                 let n = random.usize(..10_000);
                 let harmed = counts.harmed.load(Relaxed);
                 let body = body_of(n);
-                let asked = tokio::time::timeout(
-                    Duration::from_secs(20),
-                    client.post("/v2/models/m/infer", &[], &body),
-                );
-                let found = match asked.await {
-                    Ok(answer) if answer.status() == 200 && *answer.body() == body => Ok(()),
-                    Ok(answer) => Err(format!("h2: {} {:?}", answer.status(), answer.body())),
+                // An answer that breaks off is a panic of the client's.
+                let asking = AssertUnwindSafe(client.post("/v2/models/m/infer", &[], &body)).catch_unwind();
+                let found = match tokio::time::timeout(Duration::from_secs(20), asking).await {
+                    Ok(Err(_)) => Err("h2: the answer broke off".to_owned()),
+                    Ok(Ok(answer)) if answer.status() == 200 && *answer.body() == body => Ok(()),
+                    Ok(Ok(answer)) => Err(format!("h2: {} {:?}", answer.status(), answer.body())),
                     Err(_) => Err("h2: no answer".to_owned()),
                 };
                 let broken = found.is_err();
