@@ -154,6 +154,9 @@ class Front:
         for i in range(3):
             after = f"GET /echo/{self.number}/{i} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n".encode()
             message, _ = strict.answer(exchange(self.proxy.main, after), b"GET", ended=True)
+            if message.status == 502 and b"closed before an answer" in message.body:
+                # A connection that the server was closing when the request was already on its way.
+                message, _ = strict.answer(exchange(self.proxy.main, after), b"GET", ended=True)
             equal((message.status, message.body), (200, f"/echo/{self.number}/{i}".encode()), "the next answer")
 
     def the_proxy_says_what_it_refused(self):
