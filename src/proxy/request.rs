@@ -3,8 +3,9 @@
 //! 1. `net` has accepted the connection and read the head.
 //! 2. Hygiene: what is malformed is refused, hop-by-hop fields go, forwarding fields come.
 //! 3. The table of now is taken, once, and kept to the end.
-//! 4. The model is found, a short body waited for, and the arm drawn. From here on a recorder stands by: however the
-//!    request ends, it is written down, as cancelled unless it is seen to end otherwise.
+//! 4. The model is found, a short body waited for, and the arm drawn. From here on a recorder stands
+//!    by: however the request ends, it is written down, as cancelled unless it is seen to end
+//!    otherwise.
 //! 5. Copies for shadows are granted or refused; if one is granted, the body is kept as it passes.
 //! 6. The version is asked. If it fails before its answer begins, stable may answer in its place.
 //! 7. The answer's names are put back and its body is watched to its end.

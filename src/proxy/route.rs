@@ -271,8 +271,9 @@ pub(super) async fn next_ahead(
 /// fewer than there may be slow clients.
 ///
 /// # Errors
-/// The body's own fault; `RequestTimeout` for one that stands still for longer than it may, or that
-/// has been waited for long enough and came at fewer than `rate` bytes per second (0: any).
+/// The body's own fault; `RequestTimeout` for one that stands still for longer than it may, that takes
+/// longer than the whole exchange may, or that has been waited for long enough and came at fewer than
+/// `rate` bytes per second (0: any).
 pub(super) async fn short_body(
     worker: &Worker,
     source: &mut Source,
@@ -291,7 +292,14 @@ pub(super) async fn short_body(
         return Ok(());
     }
     let mut unless_it_ends = Leaves(Some(worker));
-    let read = Box::pin(slow_body(source, spec.idle_timeout, rate, waited)).await;
+    let read = Box::pin(slow_body(source, spec.idle_timeout, rate, waited));
+    let read = match spec.total_timeout {
+        None => read.await,
+        Some(total) => timeout(total, read).await.unwrap_or_else(|_| {
+            let detail = format!("the request body took longer than the total timeout of {total:?}");
+            Err(Fault::new(FaultKind::RequestTimeout, detail))
+        }),
+    };
     unless_it_ends.0 = None;
     read
 }

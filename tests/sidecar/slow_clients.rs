@@ -158,3 +158,17 @@ fn a_request_that_waits_for_a_connection_has_slow_bodies_leave_one() {
     let left = sidecar.metric("switchback_requests_in_flight", &[]);
     assert!(left < 2.0 && !slow.is_empty(), "{left}");
 }
+
+#[test]
+fn a_short_body_has_no_longer_than_the_whole_exchange() {
+    let upstream = Upstream::echo("v1");
+    let sidecar = Sidecar::start(&format!(
+        "models: [{{name: m, timeouts: {{total: 300ms}}, versions: [{{name: v1, upstream: {{url: '{}'}}}}]}}]\n",
+        upstream.url()
+    ));
+    let mut client = RawClient::connect(sidecar.main());
+    client.send("POST /x HTTP/1.1\r\nhost: test\r\ncontent-length: 5\r\n\r\nx");
+    let answer = client.read();
+    assert!(answer.status == 408 && answer.text().contains("total timeout of 300ms"), "{answer:?}");
+    assert_eq!(upstream.count(), 0);
+}

@@ -20,7 +20,7 @@ use super::place::Places;
 use super::shared::Shared;
 use crate::base::Fault;
 use crate::net::drain::Latch;
-use crate::net::stuck::Stuck;
+use crate::net::slow_reader::SlowReader;
 use crate::net::transport::Transport;
 use crate::net::{ConnectionFault, DownstreamSpec, Handler, IncomingBody};
 use crate::wire::http1::{Filled, ends_head};
@@ -230,8 +230,8 @@ where
                 {
                     return Poll::Ready(Err(ConnectionFault::SendTimeout));
                 }
-            } else {
-                stall.stuck = None;
+            } else if let Some(reader) = &mut stall.reader {
+                reader.rest();
             }
             polled
         })
@@ -260,7 +260,7 @@ where
 struct Stall {
     written: u64,
     looks: u32,
-    stuck: Option<Box<Stuck>>,
+    reader: Option<Box<SlowReader>>,
 }
 
 impl Stall {
@@ -276,7 +276,7 @@ impl Stall {
     /// Whether the client has taken fewer than `least` bytes per second for too long.
     fn is_slow(&mut self, written: u64, least: u64, cx: &mut Context<'_>) -> bool {
         least > 0
-            && self.stuck.get_or_insert_with(|| Box::new(Stuck::new(written))).is_slow(written, least, cx)
+            && self.reader.get_or_insert_with(|| Box::new(SlowReader::new())).is_slow(written, least, cx)
     }
 }
 

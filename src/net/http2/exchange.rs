@@ -22,7 +22,7 @@ use super::pressure::{Pressure, Waiting};
 use super::request::Upload;
 use crate::base::Fault;
 use crate::net::IncomingBody;
-use crate::net::stuck::Stuck;
+use crate::net::slow_reader::SlowReader;
 
 /// How long the mark of the end of a request that has come whole is waited for after its answer.
 const LATE_END: Duration = Duration::from_secs(1);
@@ -213,7 +213,9 @@ struct Sender {
     /// What the client had taken when this stream last waited for it to take more.
     progress: u64,
     /// While the client is waited for.
-    stuck: Option<Box<(Stuck, Waiting)>>,
+    waiting: Option<Waiting>,
+    /// Made at the first wait.
+    reader: Option<Box<SlowReader>>,
 }
 
 /// How long a client may take to make room.
@@ -251,8 +253,8 @@ impl From<h2::Error> for Broken {
 impl Sender {
     fn new(stream: SendStream<Bytes>, silent: bool, limit: Duration, pressure: Rc<Pressure>) -> Self {
         let patience = Patience { limit, since: None, timer: None };
-        let (chunk, begun, round, progress, stuck) = (None, false, None, 0, None);
-        Self { stream, chunk, begun, silent, patience, pressure, round, progress, stuck }
+        let (chunk, begun, round, progress, waiting, reader) = (None, false, None, 0, None, None);
+        Self { stream, chunk, begun, silent, patience, pressure, round, progress, waiting, reader }
     }
 
     /// Sends what can be sent now. At most one chunk is held beyond what the client has room for.
@@ -322,7 +324,11 @@ impl Sender {
     }
 
     fn hand_over(&mut self, data: Bytes, last: bool) -> Result<(), Broken> {
-        self.stuck = None;
+        if self.waiting.take().is_some()
+            && let Some(reader) = &mut self.reader
+        {
+            reader.rest();
+        }
         self.round = self.pressure.hand_over(data.len());
         Ok(self.stream.send_data(data, last)?)
     }
@@ -344,12 +350,11 @@ impl Sender {
 
     /// Whether the client takes too little for all the streams that wait for it.
     fn is_slow(&mut self, cx: &mut Context<'_>) -> bool {
-        let (pressure, taken) = (&self.pressure, self.pressure.progress());
-        let new = || Box::new((Stuck::new(taken), pressure.waits()));
-        let (stuck, _) = &mut **self.stuck.get_or_insert_with(new);
-        match pressure.least() {
+        let taken = self.pressure.progress();
+        self.waiting.get_or_insert_with(|| self.pressure.waits());
+        match self.pressure.least() {
             0 => false,
-            least => stuck.is_slow(taken, least, cx),
+            least => self.reader.get_or_insert_with(|| Box::new(SlowReader::new())).is_slow(taken, least, cx),
         }
     }
 
