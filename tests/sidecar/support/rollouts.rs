@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::client::RawClient;
 use super::process::Sidecar;
-use super::upstream::{Seen, Upstream, full, raw_upstream};
+use super::upstream::{Body, Seen, Upstream, full, raw_upstream};
 
 /// How long a rollout of a test may take: its steps are of seconds.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -27,7 +27,16 @@ pub type Says = (u16, [f64; 2]);
 /// A model server whose answer to a request is that of `says`, which is given the request's number
 /// (its one input) and what was seen of it.
 pub fn model(says: impl Fn(u64, &Seen) -> Says + Send + Sync + 'static) -> Upstream {
-    Upstream::start(move |seen| {
+    Upstream::start(saying(says))
+}
+
+/// The same, which does not remember what it saw.
+pub fn forgetful_model(says: impl Fn(u64, &Seen) -> Says + Send + Sync + 'static) -> Upstream {
+    Upstream::forgetful(saying(says))
+}
+
+fn saying(says: impl Fn(u64, &Seen) -> Says) -> impl Fn(&Seen) -> Response<Body> {
+    move |seen| {
         let (status, [a, b]) = says(number(seen), seen);
         let number = |value: f64| if value.is_nan() { "NaN".to_owned() } else { value.to_string() };
         let body = format!(
@@ -40,7 +49,7 @@ pub fn model(says: impl Fn(u64, &Seen) -> Says + Send + Sync + 'static) -> Upstr
             .header("content-type", "application/json")
             .body(full(body))
             .unwrap()
-    })
+    }
 }
 
 /// The number that a request carries as its input.

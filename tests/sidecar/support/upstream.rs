@@ -101,13 +101,16 @@ impl Upstream {
         })
     }
 
-    /// The same, which does not remember what it saw: for millions of requests.
+    /// The same, which does not remember what it saw.
     pub fn forgetful_echo(name: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let answer = move |seen: &Seen| {
+        Self::forgetful(move |seen| {
             Response::builder().header("x-upstream", name).body(full(seen.body.clone())).unwrap()
-        };
-        Self::begin(listener, answer, false)
+        })
+    }
+
+    /// A server that does not remember what it saw: for millions of requests.
+    pub fn forgetful(answer: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static) -> Self {
+        Self::begin(TcpListener::bind("127.0.0.1:0").unwrap(), answer, false)
     }
 
     /// Everything it saw so far.
