@@ -184,12 +184,12 @@ where
             return Ok(());
         };
         let address = peer.map(|peer| peer.ip());
-        let trusted = self.trusted_peers.as_ref().is_none_or(|all| all.iter().any(|one| one.has(address)));
+        let trusted = self.trusted_peers.as_ref().map(|all| all.iter().any(|one| one.has(address)));
         let handler = (self.make)(&ConnectionInfo {
             listener: Rc::clone(&self.listener),
             peer,
-            allow_pin: self.allow_pin && trusted,
-            trusted,
+            allow_pin: self.allow_pin && trusted.unwrap_or(true),
+            trusted: trusted.unwrap_or(false),
             tls: self.tls.is_some(),
             http2: opening.http2,
         });

@@ -17,7 +17,8 @@ pub struct ListenerSpec {
     pub tls: Option<TlsSpec>,
     /// Whether `x-switchback-version` from its clients chooses the version.
     pub allow_pin: bool,
-    /// Peers whose forwarding fields and pins are believed; `None`: all.
+    /// Peers whose forwarding fields and pins are believed; `None`: nobody's fields, and pins of all
+    /// whom `allow_pin` lets choose.
     pub trusted_peers: Option<Vec<Network>>,
 }
 

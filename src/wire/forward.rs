@@ -1,8 +1,7 @@
 //! What a version is told about the client: `x-forwarded-*`, `x-request-id` and `traceparent`.
 //!
-//! A sidecar usually stands behind another proxy, so what that one says is kept and added to,
-//! never replaced. Where strangers reach a listener directly the operator says which peers are to
-//! be believed (`trustedPeers`): what others say of where they come from is taken off.
+//! What a proxy in front says is kept and added to, never replaced, if the operator says that this
+//! peer is to be believed (`trustedPeers`). What all others say of where they come from is taken off.
 //!
 //! Switchback makes no spans, so a valid `traceparent` passes as it is. Values that are the same
 //! for a whole connection are made once, in [`Peer`].
@@ -77,12 +76,13 @@ impl Peer {
 /// [`super::hygiene::request`] and before the host is rewritten.
 pub fn request(parts: &mut http::request::Parts, peer: &Peer) {
     let headers = &mut parts.headers;
-    if !peer.trusted {
+    let mut seen = Seen::of(headers);
+    if seen.came_from && !peer.trusted {
         for name in [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, FORWARDED, X_REAL_IP] {
             headers.remove(name);
         }
+        (seen.forwarded_for, seen.forwarded_proto, seen.forwarded_host) = (false, false, false);
     }
-    let seen = Seen::of(headers);
     if let Some(address) = &peer.forwarded_for {
         match seen.forwarded_for {
             true => append_address(headers, address),
@@ -119,6 +119,8 @@ pub fn request(parts: &mut http::request::Parts, peer: &Peer) {
 /// less than asking the map for them.
 #[derive(Default)]
 struct Seen {
+    /// Any field that says where the request comes from.
+    came_from: bool,
     forwarded_for: bool,
     forwarded_proto: bool,
     forwarded_host: bool,
@@ -135,6 +137,7 @@ impl Seen {
         for (name, value) in headers {
             let name = name.as_str();
             match (name.len(), name) {
+                (9, "forwarded" | "x-real-ip") => seen.came_from = true,
                 (10, "tracestate") => seen.state = true,
                 (11, "traceparent") => seen.parents += 1,
                 (12, "x-request-id") => {
@@ -147,6 +150,7 @@ impl Seen {
                 _ => {}
             }
         }
+        seen.came_from |= seen.forwarded_for || seen.forwarded_host || seen.forwarded_proto;
         seen
     }
 }

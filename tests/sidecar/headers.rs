@@ -104,9 +104,14 @@ fn repeated_fields_stay_repeated_and_bytes_stay_bytes() {
 }
 
 #[test]
-fn a_version_is_told_of_the_client_and_believes_what_stood_before_it() {
+fn a_version_is_told_of_the_client_and_what_a_trusted_proxy_said_before() {
     let upstream = Upstream::echo("v1");
-    let sidecar = Sidecar::start(&one_version(&upstream.url(), ""));
+    let listeners = "listeners:
+- {name: main, address: 127.0.0.1:0}
+- {name: behind, address: 127.0.0.1:0, trustedPeers: [127.0.0.0/8]}
+- {name: strangers, address: 127.0.0.1:0, trustedPeers: [192.0.2.0/24]}
+";
+    let sidecar = Sidecar::start(&(listeners.to_owned() + &one_version(&upstream.url(), "")));
     let mut client = RawClient::connect(sidecar.main());
     client.get("/");
     let first = upstream.seen().pop().unwrap().headers;
@@ -124,15 +129,26 @@ fn a_version_is_told_of_the_client_and_believes_what_stood_before_it() {
     assert_ne!(texts(&second, "traceparent"), parent);
 
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    client.post(
-        "/",
-        &format!(
-            "x-forwarded-for: 203.0.113.9\r\nx-forwarded-for: 10.0.0.1\r\nx-forwarded-proto: https\r\n\
-             x-forwarded-host: shop.example\r\nx-request-id: mine\r\ntraceparent: {trace}\r\ntracestate: a=b\r\n"
-        ),
-        b"",
+    let said = format!(
+        "x-forwarded-for: 203.0.113.9\r\nx-forwarded-for: 10.0.0.1\r\nx-forwarded-proto: https\r\n\
+         x-forwarded-host: shop.example\r\nforwarded: for=203.0.113.9\r\nx-real-ip: 203.0.113.9\r\n\
+         x-request-id: mine\r\ntraceparent: {trace}\r\ntracestate: a=b\r\n"
     );
+    // Nobody is believed who is not named.
+    for listener in ["main", "strangers"] {
+        RawClient::connect(sidecar.address(listener)).post("/", &said, b"");
+        let taken = upstream.seen().pop().unwrap().headers;
+        assert_eq!(texts(&taken, "x-forwarded-for"), ["127.0.0.1"], "{listener}");
+        assert_eq!(texts(&taken, "x-forwarded-proto"), ["http"], "{listener}");
+        assert_eq!(texts(&taken, "x-forwarded-host"), ["test"], "{listener}");
+        assert!(!taken.contains_key("forwarded") && !taken.contains_key("x-real-ip"), "{listener}");
+        assert_eq!(texts(&taken, "x-request-id"), ["mine"], "{listener}");
+    }
+
+    RawClient::connect(sidecar.address("behind")).post("/", &said, b"");
     let kept = upstream.seen().pop().unwrap().headers;
+    assert_eq!(texts(&kept, "forwarded"), ["for=203.0.113.9"]);
+    assert_eq!(texts(&kept, "x-real-ip"), ["203.0.113.9"]);
     assert_eq!(texts(&kept, "x-forwarded-for"), ["203.0.113.9, 10.0.0.1, 127.0.0.1"]);
     assert_eq!(texts(&kept, "x-forwarded-proto"), ["https"]);
     assert_eq!(texts(&kept, "x-forwarded-host"), ["shop.example"]);

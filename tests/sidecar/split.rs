@@ -273,13 +273,17 @@ fn questions_about_a_model_go_to_stable_and_only_inferences_are_split() {
 #[test]
 fn a_pin_is_heard_on_the_listener_that_allows_it_and_nowhere_forwarded() {
     let server = Upstream::echo("s");
-    let mut text = "listeners:\n  - {name: main, address: 127.0.0.1:0}\n  - {name: lab, address: 127.0.0.1:0, allowPin: true}\n".to_owned();
+    let mut text = "listeners:\n  - {name: main, address: 127.0.0.1:0}\n  - {name: lab, address: 127.0.0.1:0, allowPin: true}\n  - {name: ours, address: 127.0.0.1:0, allowPin: true, trustedPeers: [127.0.0.1]}\n  - {name: theirs, address: 127.0.0.1:0, allowPin: true, trustedPeers: [192.0.2.1]}\n".to_owned();
     text += &config(&server.url(), &[("v1", "100%"), ("v2", "0%"), ("v3", "0%")], "");
     let sidecar = Sidecar::start(&text);
     let mut lab = RawClient::connect(sidecar.address("lab"));
     for version in ["v1", "v2", "v3"] {
         let answer = lab.post("/x", &format!("x-switchback-version: {version}\r\n"), b"");
         assert_eq!(answer.version(), version);
+    }
+    for (listener, heard) in [("ours", "v2"), ("theirs", "v1")] {
+        let mut client = RawClient::connect(sidecar.address(listener));
+        assert_eq!(client.post("/x", "x-switchback-version: v2\r\n", b"").version(), heard, "{listener}");
     }
     let unknown = lab.post("/x", "x-switchback-version: v9\r\n", b"");
     assert_eq!(unknown.status, 400);
@@ -289,7 +293,7 @@ fn a_pin_is_heard_on_the_listener_that_allows_it_and_nowhere_forwarded() {
     let mut main = RawClient::connect(sidecar.main());
     assert_eq!(main.post("/x", "x-switchback-version: v2\r\n", b"").version(), "v1");
     assert_eq!(main.post("/x", "x-switchback-version: v9\r\n", b"").version(), "v1");
-    assert_eq!(server.count(), 5);
+    assert_eq!(server.count(), 7);
     assert!(
         server.seen().iter().all(|s| !s.headers.contains_key("x-switchback-version")),
         "the pin was forwarded"
