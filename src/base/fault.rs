@@ -41,6 +41,8 @@ pub enum FaultKind {
     Overloaded,
     /// The version is not loaded or cannot serve.
     Unavailable,
+    /// This process has no descriptor, port or memory left for a connection.
+    Exhausted,
     /// The client went away.
     Cancelled,
     /// A bug or an exhausted resource on our side.
@@ -49,7 +51,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind, in the order of [`FaultKind::index`].
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::BadRequest,
         Self::NoRoute,
         Self::UnknownVersion,
@@ -66,6 +68,7 @@ impl FaultKind {
         Self::DeadlineExceeded,
         Self::Overloaded,
         Self::Unavailable,
+        Self::Exhausted,
         Self::Cancelled,
         Self::Internal,
     ];
@@ -94,6 +97,7 @@ impl FaultKind {
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::Overloaded => "overloaded",
             Self::Unavailable => "unavailable",
+            Self::Exhausted => "exhausted",
             Self::Cancelled => "cancelled",
             Self::Internal => "internal",
         }
@@ -112,7 +116,7 @@ impl FaultKind {
             Self::Internal => 500,
             Self::NotImplemented => 501,
             Self::ConnectFailed | Self::UpstreamReset | Self::UpstreamProtocol => 502,
-            Self::Overloaded | Self::Unavailable => 503,
+            Self::Overloaded | Self::Unavailable | Self::Exhausted => 503,
             Self::ConnectTimeout | Self::ResponseTimeout | Self::IdleTimeout | Self::DeadlineExceeded => 504,
         }
     }
@@ -124,7 +128,7 @@ impl FaultKind {
             Self::BadRequest | Self::UnknownVersion => 3,
             Self::DeadlineExceeded | Self::RequestTimeout | Self::ResponseTimeout | Self::IdleTimeout => 4,
             Self::NoRoute => 5,
-            Self::PayloadTooLarge | Self::HeadersTooLarge | Self::Overloaded => 8,
+            Self::PayloadTooLarge | Self::HeadersTooLarge | Self::Overloaded | Self::Exhausted => 8,
             Self::NotImplemented => 12,
             Self::Internal => 13,
             Self::ConnectFailed

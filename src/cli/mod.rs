@@ -108,7 +108,10 @@ pub fn main() -> ExitCode {
         Command::Schema { load } => schema(load),
         Command::Rollout(args) => rollout::run(&args),
         Command::Plan(args) => plan::plan(&args),
-        Command::Load(args) => load::load(&args),
+        Command::Load(args) => {
+            raise_descriptors();
+            load::load(&args)
+        }
     };
     match done {
         Ok(exit) => exit.into(),
@@ -127,8 +130,17 @@ fn serve(
     log_format: logging::LogFormat,
 ) -> Result<Exit, Failure> {
     logging::init(log_format, log).map_err(|error| Failure::error(error.to_string()))?;
+    raise_descriptors();
     app::serve(config).map_err(|error| Failure::error(format!("{error:#}")))?;
     Ok(Exit::Done)
+}
+
+/// As many file descriptors as this process may have: each connection is one.
+fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    // Where it is refused the old limit holds, and what fails for it is counted as what it is.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum });
 }
 
 fn schema(load: bool) -> Result<Exit, Failure> {

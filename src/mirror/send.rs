@@ -169,7 +169,7 @@ fn reason(kind: FaultKind) -> DropReason {
         FaultKind::ResponseTimeout | FaultKind::IdleTimeout | FaultKind::DeadlineExceeded => {
             DropReason::Deadline
         }
-        FaultKind::Unavailable | FaultKind::Overloaded => DropReason::Unavailable,
+        FaultKind::Unavailable | FaultKind::Overloaded | FaultKind::Exhausted => DropReason::Unavailable,
         _ => DropReason::Other,
     }
 }

@@ -1,10 +1,12 @@
 //! What a request holds while it is under way.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::routing::limit::Permit;
+use crate::routing::local::LocalVersion;
 
 /// What a request that is let in holds until it is over.
 #[derive(Debug, Default)]
@@ -14,6 +16,22 @@ pub(super) struct Admission {
     pub(super) is_tight: bool,
     /// Copies must be spared.
     pub(super) no_copies: bool,
+}
+
+/// What a request holds that nobody measures: stable answers it in a canary's place.
+pub(super) struct Place {
+    /// Its place among the requests of the model, and of stable.
+    pub(super) admission: Admission,
+    pub(super) stable: Rc<LocalVersion>,
+}
+
+impl Place {
+    /// Whether others wait for a place like this: they were turned away within the last `span`, or wait
+    /// for a connection.
+    pub(super) fn is_wanted(&self, span: Duration) -> bool {
+        self.admission.is_wanted(span)
+            || self.stable.fleet.as_ref().is_some_and(|fleet| fleet.is_crowded(span))
+    }
 }
 
 impl Admission {

@@ -4,7 +4,7 @@
 //! drawn for. Near a limit, where requests for canaries are turned away and those for stable are
 //! not, the two arms can no longer be compared: then neither counts in a trial.
 
-use http::{HeaderValue, Response, header};
+use http::Response;
 
 use super::admission::Admission;
 use super::reply::{self, Reply};
@@ -13,9 +13,6 @@ use crate::base::{Fault, FaultKind, Level};
 use crate::routing::limit::{Importance, Limiter};
 use crate::routing::local::{LocalModel, LocalVersion};
 use crate::wire::respond;
-
-/// After so many seconds a client may ask again.
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// Lets a request for `version` in, or says why not.
 ///
@@ -65,7 +62,5 @@ pub(super) fn admit(worker: &Worker, model: &LocalModel, version: &LocalVersion)
 /// The answer to a request that was not let in.
 pub(super) fn turn_away(fault: &Fault, is_grpc: bool) -> Response<Reply> {
     tracing::debug!(%fault, "request turned away");
-    let mut response = respond::fault(fault, is_grpc);
-    response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
-    reply::own(response, None)
+    reply::own(respond::fault(fault, is_grpc))
 }

@@ -4,12 +4,11 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Response};
 
-use super::record::Recorder;
-use super::reply::{self, Reply};
+use super::reply::{self, Measure, Reply};
 use crate::routing::call::Called;
 use crate::wire::body::{IdleTimeout, Side};
+use crate::wire::hygiene;
 use crate::wire::rewrite::Edited;
-use crate::wire::{hygiene, respond};
 
 /// How long an answer may take.
 #[derive(Debug, Clone, Copy)]
@@ -25,32 +24,29 @@ pub(super) struct Times {
 /// Makes a version's answer fit for the client: hygiene, names put back, the version named, the
 /// body watched. `name` is the version to be named.
 pub(super) fn finish(
-    mut recorder: Option<Recorder>,
+    mut measure: Measure,
     called: Called,
     name: Option<HeaderValue>,
     client_version: http::Version,
     times: Times,
     is_grpc: bool,
 ) -> Response<Reply> {
-    if let Some(recorder) = &mut recorder {
+    if let Some(recorder) = measure.recorder() {
         recorder.head(&called.response);
     }
     let (mut head, body) = called.response.into_parts();
     if let Err(fault) = hygiene::response(&mut head, client_version) {
-        return match recorder {
-            Some(recorder) => reply::fail(recorder, &fault, is_grpc),
-            None => reply::own(respond::fault(&fault, is_grpc), None),
-        };
+        return reply::broken(measure, &fault, is_grpc);
     }
     let editor = called.restore.and_then(|restore| restore.response(&mut head));
     if let Some(name) = name {
         head.headers.insert(reply::SERVED_BY, name);
     }
-    if let Some(recorder) = &mut recorder {
+    if let Some(recorder) = measure.recorder() {
         recorder.answers(&head);
         recorder.spent(times.answered.elapsed());
     }
     let body = IdleTimeout::new(body, Some(times.idle), Side::Response).until(times.until);
     let body = Edited::new(body, editor);
-    Response::from_parts(head, reply::measured(body, recorder))
+    Response::from_parts(head, reply::measured(body, measure))
 }

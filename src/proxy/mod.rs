@@ -3,6 +3,7 @@
 mod access;
 mod admission;
 mod admit;
+mod ahead;
 mod fallback;
 mod finish;
 mod local_answers;

@@ -1,5 +1,5 @@
 //! How long the head of an answer may take: a timeout that does not run while the client is still
-//! sending, and the client's own deadline, which does. And how slowly the client may send while
+//! sending or waited for, and the client's own deadline, which does. And how slowly the client may send while
 //! others wait for the place that its request has.
 
 use std::future::Future;
@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::ahead;
+use crate::base::{Fault, FaultKind};
 use crate::wire::body::{Haste, Meter, Side};
 
 /// Which time was over.
@@ -16,20 +18,47 @@ use crate::wire::body::{Haste, Meter, Side};
 pub(super) enum Elapsed {
     /// The timeout.
     Limit,
-    /// The client's deadline.
+    /// The deadline.
     Deadline,
+    /// The deadline, while the client was waited for.
+    Sending,
     /// The patience with a body that came at fewer than so many bytes per second while others
     /// waited for the place that it has.
     Haste(u64),
 }
 
+impl Elapsed {
+    /// What is said of a request whose answer did not begin within `limit` of an attempt, or by the
+    /// `deadline`.
+    pub(super) fn fault(self, limit: Duration, deadline: &Deadline) -> Fault {
+        match self {
+            Self::Limit => Fault::new(FaultKind::ResponseTimeout, format!("no answer within {limit:?}")),
+            Self::Haste(least) => {
+                let detail = format!(
+                    "the request body came at less than {least} bytes per second while others waited"
+                );
+                Fault::new(FaultKind::RequestTimeout, detail)
+            }
+            Self::Sending => ahead::too_long(),
+            Self::Deadline if deadline.is_total => {
+                Fault::new(FaultKind::ResponseTimeout, "no answer within the total timeout")
+            }
+            Self::Deadline => {
+                let own = deadline.own.unwrap_or_default();
+                let detail = format!("no answer within the client's deadline of {own:?}");
+                Fault::new(FaultKind::DeadlineExceeded, detail)
+            }
+        }
+    }
+}
+
 /// When an answer must have begun at the latest, whatever the model's timeout.
 pub(super) struct Deadline {
     /// The client's own, as it was written.
-    pub(super) own: Option<Duration>,
+    own: Option<Duration>,
     pub(super) at: Option<Instant>,
     /// Whether it is the total timeout that comes first.
-    pub(super) is_total: bool,
+    is_total: bool,
 }
 
 impl Deadline {
@@ -38,25 +67,35 @@ impl Deadline {
         let is_total = total.is_some_and(|total| own_at.is_none_or(|own| total < own));
         Self { own, at: if is_total { total } else { own_at }, is_total }
     }
+
+    /// Whether it is over `after` from now.
+    pub(super) fn is_over(&self, after: Duration) -> bool {
+        let then = Instant::now() + after;
+        self.at.is_some_and(|at| at <= then)
+    }
 }
 
 /// How slowly the client may send its body where others wait.
 pub(super) struct Pace<C> {
     /// Bytes per second. 0: as slowly as it likes.
     least: u64,
+    /// It may be the client who waits for an answer before it sends more.
+    may_rest: bool,
     is_crowded: C,
 }
 
 impl<C: Fn() -> bool> Pace<C> {
     /// For a body that must come at `rate` where nobody waits (0: at any). `is_crowded` tells whether
-    /// somebody does.
-    pub(super) fn new(rate: u64, is_crowded: C) -> Self {
-        Self { least: Haste::least(rate), is_crowded }
+    /// somebody does. A body that `may_rest` is the client's side of a conversation: that nothing of it
+    /// comes says nothing about who is waited for.
+    pub(super) fn new(rate: u64, may_rest: bool, is_crowded: C) -> Self {
+        Self { least: Haste::least(rate), may_rest, is_crowded }
     }
 }
 
-/// Runs `future`, for at most `limit` in which no byte of the request passed `sent`, and never
-/// beyond `deadline`. A body that is waited for must keep `pace`.
+/// Runs `future`, for at most `limit` in which no byte of the request passed `sent` and the client was
+/// not waited for, and never beyond `deadline`. A body that is waited for must keep `pace`; how long
+/// it may stand still is its own timeout's affair.
 ///
 /// # Errors
 /// [`Elapsed`] when a time was over. The future is dropped with this one.
@@ -120,7 +159,11 @@ impl<F: Future, C: Fn() -> bool> Future for Within<'_, F, C> {
         }
         while this.timer.as_mut().poll(cx).is_ready() {
             if this.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return Poll::Ready(Err(Elapsed::Deadline));
+                let sending = this.sent.is_awaited() && !this.pace.may_rest;
+                return Poll::Ready(Err(if sending { Elapsed::Sending } else { Elapsed::Deadline }));
+            }
+            if this.sent.is_awaited() && !this.pace.may_rest {
+                *this.since = Instant::now();
             }
             let mut until = next(*this.since, *this.limit, *this.deadline);
             if this.timer.deadline() >= until {
@@ -192,8 +235,28 @@ mod tests {
         assert_eq!(started.elapsed().as_secs(), 33);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn the_timeout_does_not_run_while_the_client_is_waited_for() {
+        let waited = async |may_rest, until: Option<u64>| {
+            let (meter, started) = (Rc::new(Meter::default()), Instant::now());
+            let call = async {
+                trickle(&meter, [(Duration::from_secs(100), 1), (Duration::from_secs(100), 1)]).await;
+                std::future::pending::<()>().await;
+            };
+            let pace = Pace::new(0, may_rest, || false);
+            let deadline = until.map(|until| started + Duration::from_secs(until));
+            let ended = within(Duration::from_secs(50), deadline, &meter, pace, call).await;
+            (started.elapsed().as_secs(), ended.unwrap_err())
+        };
+        assert_eq!(waited(false, None).await, (250, Elapsed::Limit), "its own time from the last byte on");
+        assert_eq!(waited(true, None).await, (50, Elapsed::Limit), "it may be the client who waits");
+        assert_eq!(waited(false, Some(180)).await, (180, Elapsed::Sending));
+        assert_eq!(waited(false, Some(220)).await, (220, Elapsed::Deadline));
+        assert_eq!(waited(true, Some(40)).await, (40, Elapsed::Deadline));
+    }
+
     fn patient() -> Pace<impl Fn() -> bool> {
-        Pace::new(0, || false)
+        Pace::new(0, false, || false)
     }
 
     /// A body of `chunks`, each of so many bytes and after so much time, of which the first is asked for at
@@ -232,7 +295,7 @@ mod tests {
     async fn gone(every: Duration, size: usize, crowded_from: u64) -> (u64, Result<(), Elapsed>) {
         let started = Instant::now();
         let meter = Rc::new(Meter::default());
-        let pace = Pace::new(64, || started.elapsed().as_secs() >= crowded_from);
+        let pace = Pace::new(64, false, || started.elapsed().as_secs() >= crowded_from);
         let body = trickle(&meter, std::iter::repeat_n((every, size), 100));
         let result = within(Duration::from_secs(50), None, &meter, pace, body).await;
         (started.elapsed().as_secs(), result)
@@ -251,7 +314,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_the_model_server_is_slow_to_take_is_not_a_slow_one() {
         let meter = Rc::new(Meter::default());
-        let pace = Pace::new(64, || true);
+        let pace = Pace::new(64, false, || true);
         let call = async {
             for _ in 0..10 {
                 send(&meter).await;

@@ -29,7 +29,7 @@ use crate::wire::grpc;
 use crate::wire::upgrade::Joined;
 
 /// Whoever was turned away may be about to ask again for so long.
-const JUST_NOW: Duration = Duration::from_secs(2);
+pub(super) const JUST_NOW: Duration = Duration::from_secs(2);
 
 /// Records one request of one version in its `Drop`.
 pub(super) struct Recorder {
@@ -105,6 +105,11 @@ impl Recorder {
     pub(super) fn is_in_the_way(&self) -> bool {
         self.admission.is_wanted(JUST_NOW)
             || self.version.fleet.as_ref().is_some_and(|fleet| fleet.is_crowded(JUST_NOW))
+    }
+
+    /// Takes what it holds of limits: another goes on with it.
+    pub(super) fn take_admission(&mut self) -> Admission {
+        std::mem::take(&mut self.admission)
     }
 
     /// It was sent again.
@@ -205,7 +210,8 @@ impl Recorder {
         Observation {
             outcome: match self.end {
                 End::Cancelled | End::Fault(FaultKind::Cancelled) => Outcome::Cancelled,
-                End::Fault(kind) if kind.is_upstream() || kind == FaultKind::Internal => Outcome::Fault,
+                End::Fault(kind) if kind.is_upstream() => Outcome::Fault,
+                End::Fault(FaultKind::Internal | FaultKind::Exhausted) => Outcome::Fault,
                 End::Fault(_) => Outcome::ClientError,
                 End::Whole => Outcome::of(self.status, self.grpc),
             },

@@ -21,7 +21,8 @@ use http::{HeaderValue, Request, Response, Version, header, request};
 use http_body::Body as _;
 use smallvec::SmallVec;
 
-use super::fallback::Spare;
+use super::ahead::Ahead;
+use super::fallback::{Spare, Terms};
 use super::finish::{Times, finish};
 use super::progress::{self, Deadline, Elapsed, Pace};
 use super::record::Recorder;
@@ -73,30 +74,23 @@ pub async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Inbound>
     {
         return reply::local(Box::pin(local_answers::answer(worker, table, question, head, body)).await);
     }
-    let mut waited = Duration::ZERO;
-    let (model, mut source) = match route::model(&table, &head, body, &mut waited).await {
+    // gRPC streams may rest for as long as they like, and their length is not known.
+    let rate = if asked.grpc { 0 } else { peer.body_rate };
+    let mut ahead = Ahead::new(&worker, rate);
+    let (model, mut source) = match route::model(&table, &head, body, &mut ahead).await {
         Ok(found) => found,
         Err(fault) => return reply::refuse(&worker, &fault, asked.grpc),
     };
-    // gRPC streams may rest for as long as they like, and their length is not known.
-    let rate = if asked.grpc { 0 } else { peer.body_rate };
+    let until = model.model.spec.total_timeout.and_then(|total| arrived.checked_add(total)).map(Into::into);
+    ahead.ends(until);
     // Whoever waits to be asked for its body is asked by the version, if there is one to take it.
     if !asked.expects_continue
-        && let Err(fault) = route::short_body(&worker, &mut source, &model, rate, &mut waited).await
+        && let Err(fault) = ahead.short_body(&mut source, &model).await
     {
         return reply::refuse(&worker, &fault, asked.grpc);
     }
-    let drawn = match route::arm(
-        &model,
-        &head,
-        pin.as_ref(),
-        peer.address,
-        &mut source,
-        inference,
-        &mut waited,
-    )
-    .await
-    {
+    let pin = pin.as_ref();
+    let drawn = match route::arm(&model, &head, pin, peer.address, &mut source, inference, &mut ahead).await {
         Ok(drawn) if asked.upgrade.is_none() => drawn,
         Ok(_) => route::Drawn::without_coin(model.model.stable),
         Err(fault) => return reply::refuse(&worker, &fault, asked.grpc),
@@ -105,21 +99,23 @@ pub async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Inbound>
     let Some(version) = model.versions.get(arm).cloned() else {
         return reply::refuse(&worker, &Fault::new(FaultKind::Internal, "no such arm"), asked.grpc);
     };
+    let trial = model.trial.as_ref().filter(|_| drawn.by_coin);
+    let mut segments = Memberships::default();
+    if let Some(trial) = trial.filter(|trial| trial.live.segment.is_some()) {
+        let read = segments::read(trial, &model, &head, peer.address, &mut source, &mut ahead);
+        segments = match Box::pin(read).await {
+            Ok(segments) => segments,
+            Err(fault) => return reply::refuse(&worker, &fault, asked.grpc),
+        };
+    }
+    let waited = ahead.waited();
     let admission = match admit::admit(&worker, &model, &version) {
         Ok(admission) => admission,
         Err(fault) => return admit::turn_away(&fault, asked.grpc),
     };
     let no_copies = admission.no_copies;
     let mut seat = None;
-    if let Some(trial) = model.trial.as_ref().filter(|_| drawn.by_coin && !admission.is_tight) {
-        let mut segments = Memberships::default();
-        if trial.live.segment.is_some() {
-            let read = segments::read(trial, &model, &head, peer.address, &mut source, &mut waited);
-            segments = match Box::pin(read).await {
-                Ok(segments) => segments,
-                Err(fault) => return reply::refuse(&worker, &fault, asked.grpc),
-            };
-        }
+    if let Some(trial) = trial.filter(|_| !admission.is_tight) {
         seat = Seat::new(trial, drawn, segments);
         if let Some(seat) = &mut seat {
             seat.score(worker.queue(), head.uri.path());
@@ -140,7 +136,6 @@ pub async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Inbound>
         return Box::pin(upgrade::serve(recorder, model, version, head, source, protocol)).await;
     }
 
-    let until = model.model.spec.total_timeout.and_then(|total| arrived.checked_add(total)).map(Into::into);
     let grpc = asked.grpc;
     let live = Live { worker: &worker, model: &model, version, meter, grpc, inference, until, rate };
     let Prepared { body, spare, copies, retry } = live.prepare(&head, source, (arm, segments), no_copies);
@@ -169,15 +164,16 @@ pub async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Inbound>
         called = Box::pin(live.ask_again(*retry, called, &deadline, &recorder)).await;
     }
     let answered = Instant::now();
-    match spare {
-        Some(spare) if spare.is_called_for(&called) => {
-            recorder.fell_back(&called);
-            drop(recorder);
-            let unsent = called.err().and_then(|failed| failed.unsent);
-            Box::pin(spare.answer(unsent, client_version)).await
-        }
-        _ => live.end(recorder, called, client_version, answered),
+    if let Some(spare) = spare.filter(|spare| spare.is_called_for(&called))
+        && let Some(place) = spare.place(&mut recorder)
+    {
+        recorder.fell_back(&called);
+        drop(recorder);
+        let unsent = called.err().and_then(|failed| failed.unsent);
+        let terms = Terms { deadline: &deadline, meter: &live.meter, rate, until, client_version };
+        return Box::pin(spare.answer(unsent, place, terms)).await;
     }
+    live.end(recorder, called, client_version, answered)
 }
 
 /// Refuses a request that servers could read differently, and reads no other after it: where this
@@ -252,8 +248,7 @@ impl Live<'_> {
         let copies = copy.is_some().then(|| (cut.clone(), self.pair(&mut grants, head, arm, segments)));
         let keeper = Keeper::new(grants, copy, cut, replay_limit, &size);
         let replay = |limit| keeper.replay(limit);
-        let spare =
-            fallback.then(|| Spare::new(self.model.clone(), head, replay(fallback_limit), self.until));
+        let spare = fallback.then(|| Spare::new(self.model.clone(), head, replay(fallback_limit)));
         let retry = again.map(|limit| {
             let replay = (limit > 0).then(|| replay(limit));
             Box::new(Retry::new(self.model.clone(), head, replay))
@@ -264,7 +259,7 @@ impl Live<'_> {
 
     /// How slowly its body may come.
     fn pace(&self, recorder: &Recorder) -> Pace<impl Fn() -> bool> {
-        Pace::new(self.rate, || recorder.is_in_the_way())
+        Pace::new(self.rate, self.grpc, || recorder.is_in_the_way())
     }
 
     /// Sends the request again, as often as the policy says and the budget allows.
@@ -276,7 +271,7 @@ impl Live<'_> {
         recorder: &Recorder,
     ) -> Result<Called, Failed> {
         while retry.is_called_for(&called) {
-            let again = match retry.next(called).await {
+            let again = match retry.next(called, deadline).await {
                 Ok(again) => again,
                 Err(called) => {
                     recorder.not_repeated();
@@ -334,25 +329,7 @@ impl Live<'_> {
                 Some(fault) => fault.clone(),
                 None => return Err(failed),
             },
-            Err(Elapsed::Limit) => {
-                Fault::new(FaultKind::ResponseTimeout, format!("no answer within {limit:?}"))
-            }
-            Err(Elapsed::Haste(least)) => {
-                let detail = format!(
-                    "the request body came at less than {least} bytes per second while others waited"
-                );
-                Fault::new(FaultKind::RequestTimeout, detail)
-            }
-            Err(Elapsed::Deadline) if deadline.is_total => {
-                let total = self.model.model.spec.total_timeout.unwrap_or_default();
-                let detail = format!("no answer within the total timeout of {total:?}");
-                Fault::new(FaultKind::ResponseTimeout, detail)
-            }
-            Err(Elapsed::Deadline) => {
-                let own = deadline.own.unwrap_or_default();
-                let detail = format!("no answer within the client's deadline of {own:?}");
-                Fault::new(FaultKind::DeadlineExceeded, detail)
-            }
+            Err(elapsed) => elapsed.fault(limit, deadline),
         };
         Err(Failed { fault, unsent: None })
     }
@@ -377,7 +354,7 @@ impl Live<'_> {
             }
             Ok(called) => {
                 let times = Times { idle: spec.idle_timeout, until: self.until, answered };
-                finish(Some(recorder), called, name, client_version, times, self.grpc)
+                finish(recorder.into(), called, name, client_version, times, self.grpc)
             }
         }
     }
@@ -394,6 +371,6 @@ mod tests {
         fn size<A, B, C, F: Future>(_: impl Fn(A, B, C) -> F) -> usize {
             size_of::<F>()
         }
-        assert!(size(serve) <= 3_584, "{} bytes", size(serve));
+        assert!(size(serve) <= 3_648, "{} bytes", size(serve));
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::{StatusCode, request};
 use tokio::time::sleep;
 
+use super::progress::Deadline;
 use crate::base::FaultKind;
 use crate::inference::path::{self, Action, Api, GrpcMethod, OpenAiCall};
 use crate::mirror::keep::Replay;
@@ -22,6 +23,9 @@ use crate::upstream::Tried;
 use crate::wire::body::Source;
 use crate::wire::grpc;
 use crate::wire::kept::KeptHead;
+
+/// The wait before an attempt is at most so many times the first one's, as with Envoy.
+const LONGEST_BACKOFF: u32 = 10;
 
 /// What is needed to send a request again.
 pub(super) struct Retry {
@@ -99,14 +103,18 @@ impl Retry {
     /// The next attempt, after a wait.
     ///
     /// # Errors
-    /// What came of the last attempt, where the budget is used up.
+    /// What came of the last attempt, where the budget is used up, or the wait would last beyond the
+    /// deadline.
     pub(super) async fn next(
         &mut self,
         mut called: Result<Called, Failed>,
+        deadline: &Deadline,
     ) -> Result<Again, Result<Called, Failed>> {
         let model = self.model.clone();
         let Some(spec) = &model.model.spec.retry else { return Err(called) };
-        if !model.retries.take(spec) {
+        let longest = spec.backoff.saturating_mul(LONGEST_BACKOFF.min(1 << self.attempt.min(8)));
+        let wait = longest.mul_f64(fastrand::f64());
+        if deadline.is_over(wait) || !model.retries.take(spec) {
             return Err(called);
         }
         let unsent = match &mut called {
@@ -117,8 +125,7 @@ impl Retry {
         let Some(body) = unsent.or_else(kept) else { return Err(called) };
         // The failed answer's connection is closed, or its stream reset, before another is asked.
         drop(called);
-        let longest = spec.backoff.saturating_mul(1 << self.attempt.min(8));
-        sleep(longest.mul_f64(fastrand::f64())).await;
+        sleep(wait).await;
         self.attempt += 1;
         let mut head = self.head.clone().into_parts();
         head.extensions.insert(self.tried.clone());

@@ -3,22 +3,19 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderName, request};
-use http_body::Body as _;
-use tokio::time::timeout;
 
-use super::worker::Worker;
-use crate::base::{Fault, FaultKind, Level};
+use super::ahead::Ahead;
+use crate::base::{Fault, FaultKind};
 use crate::inference::path::{self, Action, Api, GrpcMethod, Segment};
-use crate::inference::peek::{Need, Peek, Peeked};
+use crate::inference::peek::Need;
 use crate::routing::address::Addressed;
 use crate::routing::local::{LocalModel, LocalTable};
 use crate::routing::matcher::{Found, Matcher, Named};
 use crate::split::{self, KeySource};
-use crate::wire::body::{Inbound, PATIENCE, Source, too_slow};
+use crate::wire::body::{Inbound, Source};
 use crate::wire::hygiene;
 
 /// Chooses a version by name, where the listener allows it.
@@ -31,11 +28,7 @@ const NAME_WITHIN: usize = 1024 * 1024;
 /// is known.
 const NAME_IDLE: Duration = Duration::from_secs(60);
 
-/// A body up to this many bytes is short.
-const SHORT_BODY: u64 = 64 * 1024;
-
-/// The model that a request is for, and its body again. Time spent waiting for the client is added
-/// to `waited`.
+/// The model that a request is for, and its body again.
 ///
 /// # Errors
 /// `NoRoute` where no rule matches; whatever reading ahead ran into.
@@ -43,7 +36,7 @@ pub(super) async fn model(
     table: &Rc<LocalTable>,
     head: &request::Parts,
     body: Inbound,
-    waited: &mut Duration,
+    ahead: &mut Ahead<'_>,
 ) -> Result<(Rc<LocalModel>, Source), Fault> {
     let matcher = &table.table.matcher;
     let host = host(matcher, head);
@@ -58,7 +51,7 @@ pub(super) async fn model(
     let mut found = matcher.find(host, head.uri.path(), &head.headers, named);
     if found == Found::NeedName {
         let need = Need::model_of(&api);
-        let name = Box::pin(read_ahead(&need, &mut source, NAME_WITHIN, NAME_IDLE, waited)).await?;
+        let name = Box::pin(ahead.find(&need, &mut source, NAME_WITHIN, NAME_IDLE)).await?;
         found = matcher.find(host, head.uri.path(), &head.headers, Named::Known(name.as_deref()));
     }
     match found {
@@ -89,7 +82,7 @@ impl Drawn {
     }
 }
 
-/// The arm that a request gets. Time spent waiting for the client is added to `waited`.
+/// The arm that a request gets.
 ///
 /// # Errors
 /// `UnknownVersion` for a pin on a version that is not there; `NoRoute` where the request names a model
@@ -101,12 +94,12 @@ pub(super) async fn arm(
     client: Option<IpAddr>,
     source: &mut Source,
     inference: bool,
-    waited: &mut Duration,
+    ahead: &mut Ahead<'_>,
 ) -> Result<Drawn, Fault> {
     if let Some(pin) = pin {
         return pinned(model, pin).map(Drawn::without_coin);
     }
-    if let Addressed::Version(arm) = addressed(model, head, source, waited).await? {
+    if let Addressed::Version(arm) = addressed(model, head, source, ahead).await? {
         return Ok(Drawn::without_coin(arm));
     }
     let layout = &model.model.layout;
@@ -121,7 +114,7 @@ pub(super) async fn arm(
         let point = hash.map_or_else(|| fastrand::u16(..10_000), split::point);
         Drawn { arm: layout.arm(point), by_coin: true, key: hash }
     };
-    keyed(&sticky.source, model, head, client, source, waited, draw).await
+    keyed(&sticky.source, model, head, client, source, ahead, draw).await
 }
 
 /// What the request's own names leave open, where versions of the model are in this process.
@@ -129,7 +122,7 @@ async fn addressed(
     model: &LocalModel,
     head: &request::Parts,
     source: &mut Source,
-    waited: &mut Duration,
+    ahead: &mut Ahead<'_>,
 ) -> Result<Addressed, Fault> {
     let spec = &model.model.spec;
     if !model.model.has_engine() {
@@ -150,7 +143,7 @@ async fn addressed(
                 return Ok(Addressed::Any);
             };
             let need = Need::GrpcString { field, in_order: true };
-            let read = read_ahead(&need, source, NAME_WITHIN, spec.idle_timeout, waited);
+            let read = ahead.find(&need, source, NAME_WITHIN, spec.idle_timeout);
             match Box::pin(read).await?.as_deref() {
                 None | Some("") => Ok(Addressed::Any),
                 Some(version) => model.model.at_version(version),
@@ -160,8 +153,7 @@ async fn addressed(
     }
 }
 
-/// Hands what stands at `key` to `take`, reading ahead where it stands in the body. Time spent waiting
-/// for the client is added to `waited`.
+/// Hands what stands at `key` to `take`, reading ahead where it stands in the body.
 ///
 /// # Errors
 /// Whatever reading ahead ran into.
@@ -171,7 +163,7 @@ pub(super) async fn keyed<T>(
     head: &request::Parts,
     client: Option<IpAddr>,
     source: &mut Source,
-    waited: &mut Duration,
+    ahead: &mut Ahead<'_>,
     take: impl FnOnce(Option<&[u8]>) -> T,
 ) -> Result<T, Fault> {
     Ok(match key {
@@ -187,8 +179,7 @@ pub(super) async fn keyed<T>(
         KeySource::JsonPointer(pointer) => {
             let need = Need::JsonPointer(pointer.as_str().into());
             let spec = &model.model.spec;
-            let key =
-                Box::pin(read_ahead(&need, source, spec.max_peek_bytes, spec.idle_timeout, waited)).await?;
+            let key = Box::pin(ahead.find(&need, source, spec.max_peek_bytes, spec.idle_timeout)).await?;
             take(key.as_deref().map(str::as_bytes))
         }
     })
@@ -219,117 +210,6 @@ fn pinned(model: &LocalModel, pin: &http::HeaderValue) -> Result<usize, Fault> {
         );
         Fault::new(FaultKind::UnknownVersion, detail)
     })
-}
-
-/// Reads ahead until what is needed was seen, the body ended or `limit` bytes are held. A body
-/// that is too long to tell counts as one that does not say; one that stands still for longer than
-/// `idle` fails.
-async fn read_ahead(
-    need: &Need,
-    source: &mut Source,
-    limit: usize,
-    idle: Duration,
-    waited: &mut Duration,
-) -> Result<Option<String>, Fault> {
-    let mut peek = Peek::new(need, limit);
-    let mut chunk = source.ahead();
-    loop {
-        if !chunk.is_empty()
-            && let Peeked::Done(value) = peek.push(&chunk)
-        {
-            return Ok(value);
-        }
-        if source.ahead_len() >= limit && !source.is_whole() {
-            return Ok(None);
-        }
-        match next_ahead(source, idle, waited).await? {
-            Some(next) => chunk = next,
-            None => return Ok(peek.finish()),
-        }
-    }
-}
-
-/// Reads one piece more ahead; `None` when the body has ended.
-///
-/// # Errors
-/// The body's own fault; `RequestTimeout` for one that stands still for longer than `idle`.
-pub(super) async fn next_ahead(
-    source: &mut Source,
-    idle: Duration,
-    waited: &mut Duration,
-) -> Result<Option<Bytes>, Fault> {
-    let asked = Instant::now();
-    let read = timeout(idle, source.read_ahead()).await;
-    *waited += asked.elapsed();
-    let still =
-        || Fault::new(FaultKind::RequestTimeout, format!("the request body stood still for {idle:?}"));
-    read.map_err(|_| still())?
-}
-
-/// Waits for a short body to be whole. Whoever sends one slowly has no claim yet: neither to one of the
-/// places that limits leave, nor to one of the connections to a model server, of which there are
-/// fewer than there may be slow clients.
-///
-/// # Errors
-/// The body's own fault; `RequestTimeout` for one that stands still for longer than it may, that takes
-/// longer than the whole exchange may, or that has been waited for long enough and came at fewer than
-/// `rate` bytes per second (0: any).
-pub(super) async fn short_body(
-    worker: &Worker,
-    source: &mut Source,
-    model: &LocalModel,
-    rate: u64,
-    waited: &mut Duration,
-) -> Result<(), Fault> {
-    if source.has_come() {
-        return Ok(());
-    }
-    let spec = &model.model.spec;
-    let most = SHORT_BODY.min(spec.max_request_bytes);
-    let is_short = source.size_hint().exact().is_some_and(|length| length <= most);
-    // Where memory is short nothing is held that can be passed on.
-    if !is_short || source.read_what_came().await? || worker.pressure() > Level::Calm {
-        return Ok(());
-    }
-    let mut unless_it_ends = Leaves(Some(worker));
-    let read = Box::pin(slow_body(source, spec.idle_timeout, rate, waited));
-    let read = match spec.total_timeout {
-        None => read.await,
-        Some(total) => timeout(total, read).await.unwrap_or_else(|_| {
-            let detail = format!("the request body took longer than the total timeout of {total:?}");
-            Err(Fault::new(FaultKind::RequestTimeout, detail))
-        }),
-    };
-    unless_it_ends.0 = None;
-    read
-}
-
-/// Counts a client that leaves before the body that it began to send is whole: no version has it.
-struct Leaves<'a>(Option<&'a Worker>);
-
-impl Drop for Leaves<'_> {
-    fn drop(&mut self) {
-        if let Some(worker) = self.0 {
-            worker.count_refused(&Fault::new(FaultKind::Cancelled, "the client left while it sent its body"));
-        }
-    }
-}
-
-async fn slow_body(
-    source: &mut Source,
-    idle: Duration,
-    rate: u64,
-    waited: &mut Duration,
-) -> Result<(), Fault> {
-    let before = *waited;
-    while next_ahead(source, idle, waited).await?.is_some() {
-        let seconds = waited.saturating_sub(before).as_secs();
-        let came = u64::try_from(source.ahead_len()).unwrap_or(u64::MAX);
-        if seconds >= PATIENCE.as_secs() && came < rate.saturating_mul(seconds) {
-            return Err(too_slow(rate));
-        }
-    }
-    Ok(())
 }
 
 /// Host of the request without its port, where a rule asks for it.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::response;
 
 use super::route::Drawn;
+use crate::base::FaultKind;
 use crate::mirror::compare::{Job, Queue, ScoreJob};
 use crate::mirror::taken::{Answered, Form};
 use crate::routing::local::LocalTrial;
@@ -120,7 +121,8 @@ impl Seat {
 
     /// The request is over.
     pub(super) fn finish(mut self, observation: &Observation) {
-        if observation.outcome == Outcome::Cancelled {
+        let is_ours = observation.fault == Some(FaultKind::Exhausted);
+        if observation.outcome == Outcome::Cancelled || is_ours {
             return;
         }
         let error = is_error(observation.outcome);

@@ -1,11 +1,11 @@
 //! In which segments a request counts, read before its version is drawn.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::request;
 
+use super::ahead::Ahead;
 use super::route;
 use crate::base::Fault;
 use crate::divergence::segment;
@@ -20,7 +20,7 @@ use crate::wire::body::Source;
 /// Length of the gRPC message prefix: a flag and four bytes of length.
 const PREFIX: usize = 5;
 
-/// The segments of a request in `trial`. Time spent waiting for the client is added to `waited`.
+/// The segments of a request in `trial`.
 ///
 /// # Errors
 /// Whatever reading ahead for them ran into.
@@ -30,7 +30,7 @@ pub(super) async fn read(
     head: &request::Parts,
     client: Option<IpAddr>,
     source: &mut Source,
-    waited: &mut Duration,
+    ahead: &mut Ahead<'_>,
 ) -> Result<Memberships, Fault> {
     let Some(spec) = &trial.live.segment else { return Ok(Memberships::default()) };
     let mut numbers = Vec::with_capacity(spec.dimensions.len());
@@ -39,11 +39,11 @@ pub(super) async fn read(
         let value = match &dimension.source {
             SegmentSource::Key(key) => {
                 let text = |value: Option<&[u8]>| value.map(|v| String::from_utf8_lossy(v).into_owned());
-                route::keyed(key, model, head, client, source, waited, text).await?
+                route::keyed(key, model, head, client, source, ahead, text).await?
             }
             SegmentSource::Column(column) => {
                 if content.is_none() {
-                    content = Some(understood(model, head, source, waited).await?);
+                    content = Some(understood(model, head, source, ahead).await?);
                 }
                 content.as_ref().and_then(|content| segment::column(column, content))
             }
@@ -67,7 +67,7 @@ async fn understood(
     model: &LocalModel,
     head: &request::Parts,
     source: &mut Source,
-    waited: &mut Duration,
+    ahead: &mut Ahead<'_>,
 ) -> Result<Content, Fault> {
     let (limit, idle) = (model.model.spec.max_peek_bytes, model.model.spec.idle_timeout);
     let api = path::parse(head.uri.path());
@@ -81,7 +81,7 @@ async fn understood(
         if source.ahead_len() >= limit || whole.is_some_and(|length| length > limit) {
             return Ok(Content::Empty);
         }
-        if route::next_ahead(source, idle, waited).await?.is_none() {
+        if ahead.next(source, idle).await?.is_none() {
             break;
         }
         if whole.is_none() {

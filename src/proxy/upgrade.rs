@@ -10,7 +10,7 @@ use http::{HeaderValue, Response, StatusCode, request};
 
 use super::finish::{Times, finish};
 use super::record::Recorder;
-use super::reply::{self, Reply};
+use super::reply::{self, Measure, Reply};
 use crate::base::{Fault, FaultKind};
 use crate::routing::body;
 use crate::routing::call::{self, Called};
@@ -49,7 +49,7 @@ pub(super) async fn serve(
     let name = spec.expose_version.then(|| version.version.header.clone());
     if called.response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return finish(
-            Some(recorder),
+            recorder.into(),
             called,
             name,
             client_version,
@@ -77,5 +77,5 @@ fn finish_switch(
     client_version: http::Version,
 ) -> Response<Reply> {
     let times = Times { idle: std::time::Duration::MAX, until: None, answered: Instant::now() };
-    finish(None, called, name, client_version, times, false)
+    finish(Measure::NONE, called, name, client_version, times, false)
 }

@@ -62,11 +62,12 @@ pub struct Merged {
 }
 
 impl Merged {
-    /// Whether no request and no copy is under way.
+    /// Whether no request and no copy is under way, nor any on its way here.
     pub fn is_idle(&self) -> bool {
         let versions = self.versions.iter().map(|(_, shard)| &shard.in_flight);
         let mirrors = self.mirrors.iter().map(|(_, shard)| &shard.in_flight);
-        versions.chain(mirrors).all(|gauge| gauge.get() <= 0)
+        let awaited = std::iter::once(&self.workers.requests_awaited);
+        versions.chain(mirrors).chain(awaited).all(|gauge| gauge.get() <= 0)
     }
 }
 
@@ -349,6 +350,9 @@ mod tests {
         let merged = registry.merged();
         assert_eq!(merged.versions[0].1.in_flight.get(), 0, "a gauge does not outlive its shard");
         assert!(merged.is_idle());
+        let worker = registry.worker();
+        worker.requests_awaited.add(1);
+        assert!(!registry.merged().is_idle(), "one is on its way");
         assert!(registry.lock().versions.values().all(|entry| entry.live.is_empty()));
     }
 

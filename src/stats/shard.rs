@@ -205,6 +205,8 @@ pub struct WorkerShard {
     pub handshake_failures: Counter,
     /// Connections that ended because the client broke HTTP.
     pub protocol_errors: Counter,
+    /// Requests whose clients are waited for before any version has them.
+    pub requests_awaited: Gauge,
     /// Calls of `accept` that failed.
     pub accept_errors: Counter,
     /// Lines for the access log that its full queue refused.
@@ -235,6 +237,7 @@ impl WorkerShard {
         self.connections_refused.add(other.connections_refused.get());
         self.handshake_failures.add(other.handshake_failures.get());
         self.protocol_errors.add(other.protocol_errors.get());
+        self.requests_awaited.add(other.requests_awaited.get());
         self.accept_errors.add(other.accept_errors.get());
         self.access_log_dropped.add(other.access_log_dropped.get());
         add_row(&self.connection_faults, &other.connection_faults);

@@ -73,26 +73,31 @@ pub(super) async fn connect(target: &Target, wanted: Wire) -> Result<(Io, Wire),
 }
 
 async fn open(target: &Target, deadline: Instant) -> Result<Socket, Fault> {
-    let failed = |error: &io::Error| failed(target, reason(error));
+    let not_opened = |error: io::Error| match is_ours(&error) {
+        true => Fault::new(FaultKind::Exhausted, format!("no connection to {target} can be opened: {error}")),
+        false => failed(target, reason(&error)),
+    };
     match target.place() {
-        Place::Ip(address) => tcp(*address).await.map_err(|error| failed(&error)),
-        Place::Unix(path) => match UnixStream::connect(path).await {
-            Ok(stream) => Ok(Socket::Unix(stream)),
-            Err(error) => Err(failed(&error)),
-        },
+        Place::Ip(address) => tcp(*address).await.map_err(not_opened),
+        Place::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix).map_err(not_opened),
         Place::Name(host, port) => {
             let found = tokio::net::lookup_host((host.as_str(), *port)).await;
             let addresses: Vec<SocketAddr> = match found {
                 Ok(addresses) => addresses.collect(),
                 Err(error) => {
-                    return Err(self::failed(target, format_args!("no address for {host:?} ({error})")));
+                    return Err(failed(target, format_args!("no address for {host:?} ({error})")));
                 }
             };
-            first_that_answers(&addresses, deadline, tcp)
-                .await
-                .map_err(|error| self::failed(target, reason(&error)))
+            first_that_answers(&addresses, deadline, tcp).await.map_err(not_opened)
         }
     }
+}
+
+/// Whether it is this process that has too little of something, and not the other side's affair.
+fn is_ours(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let ours = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
+    error.raw_os_error().is_some_and(|code| ours.iter().any(|errno| errno.raw_os_error() == code))
 }
 
 /// Tries one address after the other. Each gets its share of the time that is left, so that an

@@ -17,7 +17,7 @@ use http_body_util::BodyExt as _;
 use tokio::time::timeout;
 
 use super::{Answer, Endpoint, Health, HealthSpec, Pool, Question};
-use crate::base::Fault;
+use crate::base::{Fault, FaultKind};
 use crate::inference::protobuf;
 use crate::wire::grpc;
 use crate::wire::splice::Spliced;
@@ -45,13 +45,19 @@ impl Asker {
     /// # Cancel safety
     /// Dropping it gives the question up, and counts nothing.
     pub async fn ask(&mut self, spec: &HealthSpec) -> (Result<(), String>, Option<Health>) {
+        // Where this process has nothing left to ask with, the endpoint was not asked.
+        let mut unasked = false;
         let asked = async {
             let answer = self.pool.send(question(spec, &self.authority)?).await;
-            judge(spec, answer.map_err(|error| error.fault.detail.into_owned())?).await
+            let answer = answer.map_err(|error| {
+                unasked = error.fault.kind == FaultKind::Exhausted;
+                error.fault.detail.into_owned()
+            });
+            judge(spec, answer?).await
         };
         let late = |limit: Duration| Err(format!("no answer within {limit:?}"));
         let result = timeout(spec.timeout, asked).await.unwrap_or_else(|_| late(spec.timeout));
-        let health = self.tally.note(result.is_ok(), spec);
+        let health = if unasked { None } else { self.tally.note(result.is_ok(), spec) };
         (result, health)
     }
 }

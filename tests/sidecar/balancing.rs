@@ -292,3 +292,14 @@ fn nothing_is_sent_again_once_an_answer_has_begun() {
     assert_eq!(asked.load(SeqCst), 1);
     assert_eq!(sidecar.metric("switchback_upstream_retries_total", &[]), 0.0);
 }
+
+#[test]
+fn a_wait_that_would_outlast_the_deadline_is_not_begun() {
+    let failing = Upstream::start(|_| Response::builder().status(503).body(full("no")).unwrap());
+    let model = "retry: {attempts: 10, backoff: 10s, minPerSecond: 1000}, timeouts: {total: 1s}, ";
+    let sidecar = Sidecar::start(&config(&[failing.url()], "", model));
+    for _ in 0..5 {
+        let answer = RawClient::connect(sidecar.main()).get("/x");
+        assert_eq!((answer.status, answer.text().as_str()), (503, "no"), "what came of the last attempt");
+    }
+}

@@ -102,6 +102,47 @@ fn a_failure_of_both_is_named_after_stable_whose_answer_it_stands_for() {
 }
 
 #[test]
+fn a_request_that_stable_answers_instead_keeps_its_place_and_its_deadline() {
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let stable = Upstream::start(move |seen| {
+        if seen.uri == "/slow" {
+            let _ = wait.lock().unwrap().recv();
+        }
+        Response::new(full("stable"))
+    });
+    let failing = Upstream::start(|_| Response::builder().status(500).body(full("no")).unwrap());
+    let more = "    fallback: {enabled: true}\n    concurrency: {max: 1}\n";
+    let sidecar = Sidecar::start(
+        &config(&stable.url(), &failing.url(), more)
+            .replace("timeouts: {response: 400ms}", "timeouts: {response: 1h}"),
+    );
+    let mut slow = RawClient::connect(sidecar.main());
+    slow.send("GET /slow HTTP/1.1\r\nhost: test\r\n\r\n");
+    // Whatever a request is answered by, it is under way.
+    run(until("it is under way at stable", async || {
+        (sidecar.metric("switchback_fallbacks_total", &[]) == 1.0).then_some(())
+    }));
+    assert_eq!(sidecar.metric("switchback_concurrency", &["version=\"\""]), 1.0);
+    let refused = RawClient::connect(sidecar.main()).get("/x");
+    assert_eq!((refused.status, refused.header("x-switchback-error")), (503, Some("overloaded")));
+    go.send(()).unwrap();
+    assert_eq!(slow.read().text(), "stable");
+    run(until("its place is free", async || {
+        (sidecar.metric("switchback_concurrency", &["version=\"\""]) == 0.0).then_some(())
+    }));
+    assert_eq!(RawClient::connect(sidecar.main()).get("/x").text(), "stable");
+
+    let sidecar = Sidecar::start(
+        &config(&stable.url(), &failing.url(), ON)
+            .replace("timeouts: {response: 400ms}", "timeouts: {response: 1h, total: 300ms}"),
+    );
+    let late = RawClient::connect(sidecar.main()).get("/slow");
+    assert_eq!((late.status, late.header("x-switchback-error")), (504, Some("response_timeout")));
+    drop(go);
+}
+
+#[test]
 fn what_is_no_failure_of_the_canary_is_passed_on() {
     let stable = Upstream::echo("stable");
     for status in [200, 204, 302, 400, 404, 429, 501] {

@@ -222,8 +222,13 @@ fn ticks(pid: u32) -> u64 {
 
 #[test]
 fn without_descriptors_it_serves_those_that_are_there_rests_and_recovers() {
-    let upstream = Upstream::echo("v1");
-    let sidecar = Sidecar::start(&one_version(&upstream.url(), ""));
+    let (upstream, other) = (Upstream::echo("v1"), Upstream::echo("other"));
+    let sidecar = Sidecar::start(&format!(
+        "models: [{{name: m, match: [{{pathPrefix: /x}}], versions: [{{name: v1, upstream: {{url: '{}'}}}}]}},\n\
+         {{name: other, versions: [{{name: v1, upstream: {{url: '{}'}}}}]}}]\n",
+        upstream.url(),
+        other.url()
+    ));
     let mut known = RawClient::connect(sidecar.main());
     assert_eq!(known.post("/x", "", b"hello").status, 200);
     // Until every thread has opened what it needs, the same number for some time.
@@ -256,6 +261,10 @@ fn without_descriptors_it_serves_those_that_are_there_rests_and_recovers() {
     for _ in 0..20 {
         assert_eq!(known.post("/x", "", b"hello").status, 200, "who is connected is served");
     }
+    // A version that cannot be connected to for that reason has not failed.
+    let unasked = known.post("/v2/models/other/infer", "", b"{}");
+    assert_eq!((unasked.status, unasked.header("x-switchback-error")), (503, Some("exhausted")));
+    assert_eq!(unasked.header("retry-after"), Some("1"));
     let before = ticks(sidecar.pid());
     std::thread::sleep(Duration::from_secs(1));
     let spent = ticks(sidecar.pid()) - before;

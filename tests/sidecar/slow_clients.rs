@@ -169,6 +169,52 @@ fn a_short_body_has_no_longer_than_the_whole_exchange() {
     let mut client = RawClient::connect(sidecar.main());
     client.send("POST /x HTTP/1.1\r\nhost: test\r\ncontent-length: 5\r\n\r\nx");
     let answer = client.read();
-    assert!(answer.status == 408 && answer.text().contains("total timeout of 300ms"), "{answer:?}");
+    assert!(answer.status == 408 && answer.text().contains("longer than the total timeout"), "{answer:?}");
     assert_eq!(upstream.count(), 0);
+}
+
+#[test]
+fn requests_that_are_read_for_their_segment_take_nobodys_place_meanwhile() {
+    let (v1, v2) = (Upstream::echo("v1"), Upstream::echo("v2"));
+    let sidecar = Sidecar::start(&format!(
+        "store: {{path: '{{dir}}/rollouts.db'}}\n\
+         models:\n\
+         - name: m\n\
+         \x20 concurrency: {{max: 4}}\n\
+         \x20 versions: [{{name: v1, upstream: {{url: '{}'}}}}, {{name: v2, upstream: {{url: '{}'}}}}]\n\
+         \x20 rollout:\n\
+         \x20   candidate: v2\n\
+         \x20   autoStart: true\n\
+         \x20   steps: [{{setWeight: {{weight: 50%, minDuration: 1h}}}}]\n\
+         \x20   analysis: {{segments: {{by: {{jsonPointer: /region}}}}}}\n",
+        v1.url(),
+        v2.url()
+    ));
+    sidecar.rollout_until("traffic", |rollout| rollout["weight"] == "50%");
+    let head = "POST /v2/models/m/infer HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n";
+    let mut slow: Vec<_> = (0..8)
+        .map(|_| {
+            let mut client = RawClient::connect(sidecar.main());
+            client.send(format!("{head}1\r\n{{\r\n"));
+            client
+        })
+        .collect();
+    blocking_until("all of them are there", || {
+        (sidecar.metric("switchback_connections_active", &[]) >= 8.0).then_some(())
+    });
+    for _ in 0..20 {
+        let answer = RawClient::connect(sidecar.main()).post("/v2/models/m/infer", "", b"{\"region\": 1}");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    assert_eq!(sidecar.metric("switchback_concurrency", &["version=\"\""]), 0.0);
+    // A client that leaves is written down as one that no version had.
+    drop(slow.pop());
+    blocking_until("it is counted", || {
+        let left = sidecar.metric("switchback_unrouted_requests_total", &["reason=\"cancelled\""]);
+        (left == 1.0).then_some(())
+    });
+    for client in &mut slow {
+        let answer = client.send("1\r\n}\r\n0\r\n\r\n").read();
+        assert_eq!((answer.status, answer.text().as_str()), (200, "{}"));
+    }
 }

@@ -145,7 +145,6 @@ pub fn drive(
     stop: &Stop,
     watch: &mut dyn FnMut(&Moment),
 ) -> Result<Counted, DriveError> {
-    raise_descriptors();
     let threads = threads(prepared, &plan);
     let duration = plan.duration();
     let seconds = duration.saturating_sub(warmup).as_secs_f64().max(1e-3);
@@ -241,14 +240,6 @@ fn thread(shared: &Arc<Shared>, part: usize, live: Arc<Live>) -> Result<Counted,
         }
         Ok(bench.finish().await)
     })
-}
-
-/// As many file descriptors as this process may have: each connection is one.
-fn raise_descriptors() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let now = getrlimit(Resource::Nofile);
-    // Where it is refused, connections fail at the old limit, and are counted as what they are.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum });
 }
 
 /// CPU time of this process so far.

@@ -288,7 +288,12 @@ impl Sender {
                 return self.poll_patience(|| in_the_way(body.as_ref().get_ref()), cx);
             }
             let frame = match body.as_mut().poll_frame(cx) {
-                Poll::Pending => return self.poll_reset(cx),
+                Poll::Pending => {
+                    // The client has room: it is the upstream that is waited for.
+                    self.patience.since = None;
+                    self.rest();
+                    return self.poll_reset(cx);
+                }
                 Poll::Ready(None) => {
                     return Poll::Ready(self.stream.send_data(Bytes::new(), true).map_err(Broken::from));
                 }
@@ -324,13 +329,18 @@ impl Sender {
     }
 
     fn hand_over(&mut self, data: Bytes, last: bool) -> Result<(), Broken> {
+        self.rest();
+        self.round = self.pressure.hand_over(data.len());
+        Ok(self.stream.send_data(data, last)?)
+    }
+
+    /// The client is not waited for.
+    fn rest(&mut self) {
         if self.waiting.take().is_some()
             && let Some(reader) = &mut self.reader
         {
             reader.rest();
         }
-        self.round = self.pressure.hand_over(data.len());
-        Ok(self.stream.send_data(data, last)?)
     }
 
     /// Waits, and gives the stream up after too long, or where it is `in_the_way` of others and the client

@@ -47,8 +47,8 @@ impl Load {
     }
 
     /// What one more request would cost it.
-    pub(super) fn cost(&self, now: Instant, ready: f64) -> f64 {
-        self.time_at(now) * (self.active.get() + 1) as f64 / ready
+    pub(super) fn cost(&self, now: Instant) -> f64 {
+        self.time_at(now) * (self.active.get() + 1) as f64
     }
 
     fn time_at(&self, now: Instant) -> f64 {
@@ -144,7 +144,7 @@ mod tests {
 
     /// The time, in whole milliseconds.
     fn time(load: &Load) -> f64 {
-        (load.cost(Instant::now(), 1.0) * 1_000.0).round()
+        (load.cost(Instant::now()) * 1_000.0).round()
     }
 
     async fn ask(load: &Rc<Load>, took: u64, status: u16) {
@@ -181,14 +181,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn requests_under_way_and_a_slow_start_cost() {
+    async fn requests_under_way_cost() {
         let load = load();
         ask(&load, 100, 200).await;
         let one = Busy::new(load.clone(), Instant::now());
         assert_eq!((load.active(), time(&load)), (1, 200.0));
         let two = Busy::new(load.clone(), Instant::now());
         assert_eq!((load.active(), time(&load)), (2, 300.0));
-        assert_eq!((load.cost(Instant::now(), 0.1) * 1_000.0).round(), 3_000.0);
         drop((one, two));
         // Clients that leave are no failures.
         assert_eq!((load.active(), time(&load)), (0, 100.0));

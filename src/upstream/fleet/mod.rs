@@ -187,7 +187,8 @@ where
                 _ => busy.void(),
             }
             drop(busy);
-            let may_move = error.fault.kind.is_upstream() && attempt < moves;
+            let kind = error.fault.kind;
+            let may_move = (kind.is_upstream() || kind == FaultKind::Exhausted) && attempt < moves;
             match error {
                 SendError { fault, unsent: Some(again) } if may_move => {
                     avoid.push(member.load.endpoint.clone());
@@ -214,25 +215,26 @@ where
         let (members, usable) = self.view();
         let (now, millis) = (Instant::now(), self.cluster.now());
         let balance = &self.cluster.spec().balance;
-        let pick = |avoid: &Avoid| {
+        // An endpoint that starts slowly has its share of the draws, not a higher cost: nothing is known
+        // of how long its answers take, and what is expected is little.
+        let luck = fastrand::f64();
+        let pick = |avoid: &Avoid, luck: f64| {
             let member = |index: usize| usable.get(index).and_then(|index| members.get(*index));
             let open = |index: usize| {
                 member(index).is_some_and(|member| {
                     let full = balance.max_requests.is_some_and(|limit| member.load.active() >= limit);
-                    !full && !has(avoid, &member.load.endpoint)
+                    let ready = || member.load.endpoint.readiness(balance.slow_start, millis) > luck;
+                    !full && !has(avoid, &member.load.endpoint) && (luck < 0.0 || ready())
                 })
             };
-            let cost = |index: usize| {
-                member(index).map_or(f64::MAX, |member| {
-                    member.load.cost(now, member.load.endpoint.readiness(balance.slow_start, millis))
-                })
-            };
+            let cost = |index: usize| member(index).map_or(f64::MAX, |member| member.load.cost(now));
             choose(usable.len(), |n| fastrand::usize(..n), open, cost).and_then(member).cloned()
         };
-        match pick(avoid) {
-            None if !avoid.is_empty() => pick(&Avoid::default()),
-            found => found,
-        }
+        const NO_MATTER: f64 = -1.0;
+        let luck = if balance.slow_start.is_zero() { NO_MATTER } else { luck };
+        pick(avoid, luck)
+            .or_else(|| if luck < 0.0 { None } else { pick(avoid, NO_MATTER) })
+            .or_else(|| if avoid.is_empty() { None } else { pick(&Avoid::default(), NO_MATTER) })
     }
 
     /// The endpoints of now, and which of them may be used.

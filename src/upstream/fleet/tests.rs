@@ -196,6 +196,37 @@ fn who_is_unwell_gets_nothing_unless_most_are() {
     });
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_is_back_begins_with_few_requests_however_fast_it_looks() {
+    let place = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let fleet = fleet(&[place(1), place(2), place(3)], |spec| {
+        spec.balance.slow_start = Duration::from_secs(1_000);
+    });
+    tokio::time::advance(Duration::from_secs(2_000)).await;
+    for member in fleet.view().0.iter().skip(1) {
+        let mut busy = Busy::new(member.load.clone(), Instant::now());
+        tokio::time::advance(Duration::from_millis(100)).await;
+        busy.answered(&Response::new(()));
+    }
+    let back = fleet.cluster().members()[0].clone();
+    fleet.cluster().set_health(&back, Health::Unwell);
+    fleet.cluster().set_health(&back, Health::Well);
+    let share = || {
+        let taken = (0..4_000).filter(|_| {
+            let best = fleet.best(&Avoid::default()).unwrap();
+            Arc::ptr_eq(&best.load.endpoint, &back)
+        });
+        taken.count()
+    };
+    // The cheapest of three is in two of three pairs.
+    let begins = share();
+    assert!((150..450).contains(&begins), "a tenth of that: {begins}");
+    tokio::time::advance(Duration::from_millis(500_000)).await;
+    assert!((1_000..1_700).contains(&share()), "half of it");
+    tokio::time::advance(Duration::from_millis(500_000)).await;
+    assert!(share() > 2_400);
+}
+
 #[test]
 fn beyond_the_limit_of_requests_others_are_chosen_and_then_it_is_refused() {
     run(async {

@@ -15,10 +15,12 @@ use super::Activity;
 use crate::upstream::io::Io;
 use crate::wire::gather::Gather;
 
-/// Window of a stream: an answer of this size arrives without waiting for us.
-const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
-/// Window of a connection, and so the most that unread answers of one connection can hold.
-const CONNECTION_WINDOW: u32 = 5 * 1024 * 1024;
+/// Window of a stream: so much of an answer arrives without waiting for us, and so much of it a client
+/// that does not read can leave lying here. The window of a connection is that of all the streams that
+/// it may have: however many of them are not read, the others go on.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// The largest window there is (RFC 9113 section 6.9.1).
+const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 /// Request bytes buffered per stream.
 const SEND_BUFFER: usize = 512 * 1024;
 /// A peer of which nothing was heard for this long, though requests are in flight, is pinged. Rare
@@ -43,19 +45,21 @@ pub(in crate::upstream) struct Driver {
     pinged: bool,
 }
 
-/// Speaks HTTP/2 on `io`, with answers' heads up to `max_header_bytes`.
+/// Speaks HTTP/2 on `io`, with answers' heads up to `max_header_bytes` and up to so many streams.
 ///
 /// # Errors
 /// None of the peer's: the preface leaves when the driver is first polled.
 pub(in crate::upstream) async fn handshake(
     io: Io,
     max_header_bytes: usize,
+    streams: usize,
     activity: Rc<Activity>,
 ) -> Result<(SendRequest<Bytes>, Driver), h2::Error> {
     let io = Gather::new(io);
+    let window = STREAM_WINDOW.saturating_mul(u32::try_from(streams.max(1)).unwrap_or(u32::MAX));
     let (sender, mut connection) = Builder::new()
         .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(window.min(LARGEST_WINDOW))
         .max_send_buffer_size(SEND_BUFFER)
         .max_header_list_size(u32::try_from(max_header_bytes).unwrap_or(u32::MAX))
         .initial_max_send_streams(UNTOLD)
@@ -130,7 +134,7 @@ mod tests {
         let activity = Rc::<Activity>::default();
         activity.in_flight.set(in_flight);
         let io = Io::Plain(Socket::Unix(ours));
-        let (sender, mut driver) = handshake(io, 1024, Rc::clone(&activity)).await.unwrap();
+        let (sender, mut driver) = handshake(io, 1024, 100, Rc::clone(&activity)).await.unwrap();
         assert_eq!(driver.peer_limit(), None);
         let ended = tokio::time::timeout(time, poll_fn(|cx| driver.poll(cx))).await.is_ok();
         drop((sender, driver));

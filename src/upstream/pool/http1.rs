@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::Response;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use super::queue::Queue;
 use super::stats::count;
@@ -50,9 +50,9 @@ impl Http1 {
         self.lender.is_whole()
     }
 
-    /// Whether somebody waits, or did.
+    /// Whether somebody still waits.
     pub(super) fn is_awaited(&self) -> bool {
-        !self.waiting.is_empty()
+        self.waiting.is_awaited()
     }
 
     /// Whether somebody still waits for whose sake others have to go.
@@ -182,12 +182,18 @@ where
     /// A new connection, or where the limit is reached the first that comes free; `true` when it
     /// has served before. What is idle makes room for it.
     pub(super) async fn obtain(&self, yields: bool) -> Result<(Box<Connection>, bool), Fault> {
-        let slot = match self.take_slot_or_make_room() {
-            Some(slot) => slot,
-            None => match self.wait_http1(yields).await? {
-                Grant::Connection(connection) => return Ok((connection, true)),
-                Grant::Slot(slot) => slot,
-            },
+        let deadline = Instant::now() + self.target.spec().connect_timeout;
+        let slot = loop {
+            if let Some(slot) = self.take_slot_or_make_room() {
+                break slot;
+            }
+            match self.wait_http1(yields, deadline).await? {
+                Grant::Connection(mut connection) => match connection.is_alive() {
+                    true => return Ok((connection, true)),
+                    false => connection.close(),
+                },
+                Grant::Slot(slot) => break slot,
+            }
         };
         match connect(&self.target, Wire::Http1).await {
             Ok((io, _)) => Ok((self.http1_connection(io, slot), false)),
@@ -205,10 +211,10 @@ where
         })
     }
 
-    async fn wait_http1(&self, yields: bool) -> Result<Grant, Fault> {
+    async fn wait_http1(&self, yields: bool, deadline: Instant) -> Result<Grant, Fault> {
         count(&self.counters.waits);
         let granted = self.http1.waiting.join(yields).ok_or_else(|| self.overloaded())?;
-        match timeout(self.target.spec().connect_timeout, granted).await {
+        match timeout_at(deadline, granted).await {
             Ok(Ok(grant)) => Ok(grant),
             _ => Err(self.overloaded()),
         }
@@ -239,6 +245,10 @@ where
                 Err(Grant::Connection(unwanted)) => connection = unwanted,
                 Err(Grant::Slot(_)) => return,
             }
+        }
+        if self.is_full() && self.http2.is_awaited() {
+            // Whoever waits speaks HTTP/2, and needs its slot.
+            return connection.close();
         }
         let surplus = {
             let mut idle = self.http1.idle.borrow_mut();

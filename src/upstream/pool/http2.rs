@@ -97,7 +97,11 @@ impl<B> Http2<B> {
         self.spoken.get() == Spoken::No
     }
 
+    /// Closes a connection without a stream, unless somebody waits who is about to have one there.
     pub(super) fn close_an_idle_one(&self) {
+        if self.is_awaited() {
+            return;
+        }
         let mut connections = self.connections.borrow_mut();
         if let Some(position) =
             connections.iter().position(|connection| connection.activity.in_flight.get() == 0)
@@ -114,6 +118,11 @@ impl<B> Http2<B> {
             connection.activity.in_flight.get() > 0 || now.duration_since(connection.idle_since.get()) < limit
         });
         connections.len()
+    }
+
+    /// Whether somebody still waits.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.waiting.is_awaited()
     }
 
     /// Whether somebody still waits for whose sake others have to go.
@@ -232,8 +241,9 @@ where
         let fault = match connected {
             Ok((io, Wire::Http2)) => {
                 let activity = Rc::<Activity>::default();
-                let limit = self.target.spec().max_header_bytes;
-                match handshake(io, limit, Rc::clone(&activity)).await {
+                let spec = self.target.spec();
+                let (limit, streams) = (spec.max_header_bytes, spec.h2_streams_per_connection);
+                match handshake(io, limit, streams, Rc::clone(&activity)).await {
                     Ok((sender, driver)) => return self.drive_http2(sender, driver, activity, slot, opening),
                     Err(error) => failure::before_answer_http2(&self.target, &error, false),
                 }
@@ -383,10 +393,13 @@ where
         if self.activity.in_flight.get() == 0 {
             self.idle_since.set(Instant::now());
         }
-        if let Some(pool) = self.pool.upgrade()
-            && !pool.http2.waiting.is_empty()
-        {
+        let Some(pool) = self.pool.upgrade() else { return };
+        if !pool.http2.waiting.is_empty() {
             pool.serve_waiting_http2();
+        }
+        if self.activity.in_flight.get() == 0 && pool.is_full() && pool.http1.is_awaited() {
+            // Whoever waits speaks HTTP/1.1, and needs a slot.
+            pool.http2.close_an_idle_one();
         }
     }
 }

@@ -168,8 +168,12 @@ where
     /// Whether a request waits because there are as many connections as there may be, and they are full.
     /// Copies for shadows do not count: nobody has to go for them.
     pub fn is_crowded(&self) -> bool {
+        self.is_full() && (self.http1.is_pressing() || self.http2.is_pressing())
+    }
+
+    /// Whether there are as many connections as there may be.
+    fn is_full(&self) -> bool {
         self.open.get() >= self.target.spec().max_connections
-            && (self.http1.is_pressing() || self.http2.is_pressing())
     }
 
     fn by_http2(&self, request: &Held<B>) -> bool {

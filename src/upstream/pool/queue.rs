@@ -58,6 +58,11 @@ impl<G> Queue<G> {
         self.len() == 0
     }
 
+    /// Whether somebody still waits.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.waiting.borrow().iter().any(|one| !one.grant.is_closed())
+    }
+
     /// How many wait; some of them may have given up.
     pub(super) fn len(&self) -> usize {
         self.waiting.borrow().len()
@@ -101,6 +106,8 @@ mod tests {
         let live = queue.join(false);
         assert!(queue.is_pressing());
         drop(live);
-        assert!(!queue.is_pressing());
+        assert!(!queue.is_pressing() && queue.is_awaited());
+        drop(_copy);
+        assert!(!queue.is_awaited() && !queue.is_empty());
     }
 }

@@ -84,6 +84,13 @@ impl<B: ByteBody> Limit<B> {
     }
 }
 
+impl<B> Drop for Limit<B> {
+    fn drop(&mut self) {
+        // Nobody waits any more for what nobody will take.
+        self.meter.awaited.set(false);
+    }
+}
+
 impl Limit<()> {
     /// Refuses a body that announces more than `max` bytes, before a byte of it is read and
     /// before a `100 Continue` asks for it.
@@ -152,7 +159,10 @@ impl<B: Spliced> Spliced for Limit<B> {
             return Poll::Ready(Ok(None));
         }
         let moved = self.inner.poll_splice(passage, cx);
-        self.meter.polled(&moved);
+        // Where nothing can be moved unseen, whether something has come is not known yet.
+        if !matches!(moved, Poll::Ready(Ok(None))) {
+            self.meter.polled(&moved);
+        }
         let moved = ready!(moved);
         let counted = moved.and_then(|moved| self.count(moved.unwrap_or(0)).map(|()| moved));
         Poll::Ready(counted.map_err(|fault| self.fail(fault)))

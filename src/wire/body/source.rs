@@ -168,9 +168,12 @@ impl<R: ByteBody> Source<R> {
             return;
         }
         self.ahead += chunk.len();
+        let is_small = chunk.len() <= GATHER_UP_TO;
         match self.first {
+            // Copied while more is to come: it would keep a whole block alive for as long as that takes.
+            None if is_small && !self.is_whole() => self.first = Some(Bytes::copy_from_slice(&chunk)),
             None => self.first = Some(chunk),
-            Some(_) if chunk.len() > GATHER_UP_TO => self.more.push_back(chunk),
+            Some(_) if !is_small => self.more.push_back(chunk),
             Some(_) => self.gather(&chunk),
         }
     }

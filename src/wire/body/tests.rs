@@ -351,3 +351,18 @@ impl Watch for Log {
         self.0.borrow_mut().ends.push("fault");
     }
 }
+
+#[test]
+fn what_is_waited_for_with_a_few_bytes_keeps_no_block_alive() {
+    let block = Bytes::from(vec![b'x'; 512 * 1024]);
+    let ahead = |size: usize, rest: Vec<Step>| {
+        let piece = block.slice(..size);
+        let mut source = Source::with_ahead([piece.clone()], Script::new(rest, Hint::Exact));
+        let same = source.ahead().as_ptr() == piece.as_ptr();
+        (same, source.ahead() == piece)
+    };
+    let more = || vec![Step::Wait, Step::Data(Bytes::from_static(b"more"))];
+    assert_eq!(ahead(10, more()), (false, true));
+    assert_eq!(ahead(100_000, more()), (true, true), "it pays for the block");
+    assert_eq!(ahead(10, Vec::new()), (true, true), "nobody waits");
+}

@@ -55,6 +55,72 @@ fn who_waits_gets_the_slot_of_a_connection_that_died() {
 }
 
 #[test]
+fn who_waits_does_not_get_a_connection_on_which_more_came_than_was_asked_for() {
+    run(async {
+        let (listener, mut spec) = listen().await;
+        spec.max_connections = 1;
+        let pool = pool(&spec);
+        let first = spawn_send(&pool, get("/1"));
+        let mut stream = accept(&listener).await;
+        read_head(&mut stream).await;
+        let second = spawn_send(&pool, get("/2"));
+        while pool.stats().waits < 1 {
+            tokio::task::yield_now().await;
+        }
+        let poison = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
+        stream.write_all(&[OK, poison].concat()).await.unwrap();
+        assert_eq!(text(first.await.unwrap().unwrap()).await, "ok");
+        let mut stream = accept(&listener).await;
+        assert!(read_head(&mut stream).await.starts_with("GET /2 "));
+        stream.write_all(OK).await.unwrap();
+        assert_eq!(text(second.await.unwrap().unwrap()).await, "ok");
+    });
+}
+
+#[test]
+fn whoever_waits_for_the_other_protocol_gets_the_slot_of_what_is_idle_now() {
+    run(async {
+        let (listener, mut spec) = listen().await;
+        spec.max_connections = 1;
+        spec.connect_timeout = Duration::from_secs(15);
+        let pool = pool(&spec);
+        let waits = async |number| {
+            while pool.stats().waits < number {
+                tokio::task::yield_now().await;
+            }
+        };
+        // HTTP/1.1 is under way and HTTP/2 waits.
+        let first = spawn_send(&pool, get("/1"));
+        let mut stream = accept(&listener).await;
+        read_head(&mut stream).await;
+        let second = spawn_send(&pool, over_http2(get("/2")));
+        waits(1).await;
+        stream.write_all(OK).await.unwrap();
+        assert_eq!(text(first.await.unwrap().unwrap()).await, "ok");
+        let (go, gone) = tokio::sync::oneshot::channel::<()>();
+        let gone = Rc::new(std::cell::RefCell::new(Some(gone)));
+        serve_http2(accept(&listener).await, 10, move |_| {
+            let gone = gone.borrow_mut().take();
+            async move {
+                if let Some(gone) = gone {
+                    let _ = gone.await;
+                }
+                Response::new(whole("two"))
+            }
+        });
+        // The other way round.
+        let third = spawn_send(&pool, get("/3"));
+        waits(2).await;
+        go.send(()).unwrap();
+        assert_eq!(text(second.await.unwrap().unwrap()).await, "two");
+        let mut stream = accept(&listener).await;
+        assert!(read_head(&mut stream).await.starts_with("GET /3 "));
+        stream.write_all(OK).await.unwrap();
+        assert_eq!(text(third.await.unwrap().unwrap()).await, "ok");
+    });
+}
+
+#[test]
 fn who_waits_too_long_is_refused_and_keeps_its_request() {
     run(async {
         let (listener, mut spec) = listen().await;
