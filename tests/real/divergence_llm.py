@@ -31,6 +31,8 @@ PROMPTS = (
 # Another model's: SmolLM2 takes it for text to go on with.
 WRONG_TEMPLATE = "llama2"
 TOKENS = 12
+# Of an answer that nobody waits for to its end.
+LONG = 400
 NOISE = 0.5
 # One-sided, in standard deviations: a false alarm once in 30 000 runs.
 SIGMAS = 4
@@ -187,6 +189,24 @@ class Chats:
             direct = self.ask("smollm2", prompt, 0, self.servers[0].url[len("http://"):])
             equal("".join(pieces), direct, "the text through the client, and straight from the server")
 
+    def a_client_that_leaves_stops_what_is_computed_for_it_and_its_copy(self):
+        server, proxy = self.servers[0], self.proxy
+        wait_until("nothing is computed", lambda: not server.is_busy(), 60)
+        before, left = server.predicted(), proxy.metric("switchback_requests_total", 'outcome="cancelled"')
+        client = openai.OpenAI(base_url=f"http://{proxy.main}/v1", api_key="none", max_retries=0, timeout=120)
+        body = self.body("same", "Tell a long story.", 0) | {"max_tokens": LONG}
+        stream = client.chat.completions.create(**body, extra_body={"ignore_eos": True})
+        for event, _ in zip(stream, range(5)):
+            assert event.choices, event
+        wait_until("the copy to be computed", lambda: proxy.metric("switchback_mirror_in_flight"), 20)
+        stream.close()
+        wait_until("the server to stop", lambda: not server.is_busy(), 60)
+        spent = server.predicted() - before
+        print(f"     {spent:.0f} tokens of {2 * LONG} were predicted")
+        assert spent < LONG, f"{spent} tokens for a client that left after five"
+        wait_until("it is counted", lambda: proxy.metric(
+            "switchback_requests_total", 'outcome="cancelled"') == left + 1, 20)
+
     def stop(self):
         for process in [self.proxy, *self.servers]:
             if process:
@@ -210,6 +230,7 @@ def main():
             "above_it_differs_from_itself_and_a_second_name_differs_no_more",
             "a_wrong_chat_template_differs_more_than_that", "a_person_can_read_what_both_said",
             "a_rollout_times_first_tokens_and_the_gaps_between_tokens", "the_openai_client_gets_its_streams",
+            "a_client_that_leaves_stops_what_is_computed_for_it_and_its_copy",
         ) if chats else ():
             checks.run(name.replace("_", " "), getattr(chats, name), seconds=300)
     finally:

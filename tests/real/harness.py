@@ -228,6 +228,12 @@ class Switchback:
         equal(code, 200, "status code of /metrics")
         return body.decode()
 
+    def metric(self, name, label=""):
+        """The sum of a metric's samples that have this label."""
+        samples = [line.rsplit(" ", 1) for line in self.metrics().splitlines() if line.startswith(name)]
+        return sum(float(value) for series, value in samples
+                   if series.partition("{")[0] == name and label in series)
+
     def pairs(self, model):
         """What /metrics says of a model's compared copies: {"candidate": {...}, "control": {...},
         "reasons": {...}, "dropped": {...}}; what is 0 is left out."""

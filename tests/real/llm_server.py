@@ -5,7 +5,9 @@ SmolLM2-135M-Instruct on loopback under every model name; the tests import the r
 clients' environment.
 """
 
+import json
 import os
+import re
 import sys
 
 from harness import CACHE, Process, free_port, get, wait_until
@@ -36,6 +38,7 @@ def serve(port, slots, template=None):
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     if template:
         params.chat_template = template
+    params.endpoint_metrics = True
     params.verbosity = 1
     server = xllamacpp.Server(params)
     print(f"llm ready {server.listening_address}", flush=True)
@@ -63,6 +66,15 @@ class Llm:
             return get(f"{self.url}/health", timeout=2)[0] == 200
         except OSError:
             return False
+
+    def is_busy(self):
+        """Whether it computes anything."""
+        return any(slot["is_processing"] for slot in json.loads(get(f"{self.url}/slots")[2]))
+
+    def predicted(self):
+        """Tokens that it has predicted so far."""
+        found = re.search(rb"^llamacpp:tokens_predicted_total (\S+)", get(f"{self.url}/metrics")[2], re.M)
+        return float(found[1])
 
     def stop(self):
         self.process.stop(kill=True)
