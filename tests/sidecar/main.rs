@@ -19,6 +19,7 @@ mod access_log;
 mod admin_api;
 mod balancing;
 mod between;
+mod between_services;
 mod bodies;
 mod certificates;
 mod change;
