@@ -163,6 +163,9 @@ fn a_shadow_in_process_gets_copies_of_grpc_calls_and_they_are_compared() {
         until("every copy to be answered and compared", async || {
             let completed = sidecar.metric("switchback_mirror_completed_total", &[]);
             let pairs = sidecar.metric("switchback_pairs_total", &["model=\"cancer\""]);
+            let page = sidecar.metrics();
+            let lost = page.lines().find(|line| line.contains("dropped_total{") && !line.ends_with(" 0"));
+            assert_eq!(lost, None);
             (completed == 20.0 && pairs == 20.0).then_some(())
         })
         .await;
