@@ -2,10 +2,11 @@
 //! common.
 //!
 //! [`files`] reads chains, keys and authorities, each failure one line that names the file and the
-//! fix; [`names`] tells whose certificate it is.
+//! fix; [`names`] tells whose certificate it is, [`validity`] how long.
 
 pub mod files;
 pub mod names;
+pub mod validity;
 
 pub use files::FileError;
 pub use names::NameRule;

@@ -15,7 +15,6 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::coop::unconstrained;
 use tokio::task::{JoinError, JoinSet, yield_now};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_rustls::TlsAcceptor;
 
 use super::drain::{Drain, Latch, Seats, subscribe};
 use super::http1::{Http1, ServeHttp1};
@@ -248,8 +247,7 @@ async fn handshake(
     stream: Stream,
     limit: Duration,
 ) -> Result<(Transport, Option<bool>), ConnectionFault> {
-    let acceptor = TlsAcceptor::from(tls.config());
-    match timeout(limit, acceptor.accept(stream)).await {
+    match timeout(limit, tls.shake_hands(stream)).await {
         Err(_) => Err(ConnectionFault::HandshakeTimeout),
         Ok(Err(error)) => {
             tracing::debug!(%error, "TLS handshake failed");

@@ -7,6 +7,7 @@
 
 mod clients;
 mod identities;
+mod tickets;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,13 +17,15 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
-use rustls::server::ProducesTickets;
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use self::clients::Clients;
 use self::identities::Identities;
+use self::tickets::Tickets;
 use super::TlsSpec;
 use crate::certs::names::Names;
 use crate::certs::{FileError, files};
@@ -70,6 +73,7 @@ pub enum TlsError {
 #[derive(Debug)]
 pub struct ServerTls {
     spec: TlsSpec,
+    clock: Arc<dyn TimeProvider>,
     current: ArcSwap<ServerConfig>,
     /// What the files were when they were last read, whatever came of it.
     seen: AtomicU64,
@@ -82,9 +86,14 @@ impl ServerTls {
     ///
     /// [`TlsError`] names the file and what is wrong with it.
     pub fn load(spec: &TlsSpec) -> Result<Self, TlsError> {
+        Self::load_by(spec, Arc::new(DefaultTimeProvider))
+    }
+
+    /// As [`load`](Self::load), for this clock.
+    fn load_by(spec: &TlsSpec, clock: Arc<dyn TimeProvider>) -> Result<Self, TlsError> {
         let seen = AtomicU64::new(files::fingerprint(paths(spec)));
-        let config = server_config(spec, None)?;
-        Ok(Self { spec: spec.clone(), current: ArcSwap::from_pointee(config), seen })
+        let current = ArcSwap::from_pointee(server_config(spec, &clock, None)?);
+        Ok(Self { spec: spec.clone(), clock, current, seen })
     }
 
     /// Reads certificates and keys again; the next handshakes use them. Connections stay.
@@ -97,7 +106,7 @@ impl ServerTls {
         // Tickets of before stay good, so that clients need not shake hands anew. Where clients are
         // checked they do not: a client whose authority is gone must not come back by a ticket.
         let tickets = self.spec.clients.is_none().then(|| old.ticketer.clone());
-        self.current.store(Arc::new(server_config(&self.spec, tickets)?));
+        self.current.store(Arc::new(server_config(&self.spec, &self.clock, tickets)?));
         Ok(())
     }
 
@@ -105,6 +114,22 @@ impl ServerTls {
     pub fn reload_if_changed(&self) -> Option<Result<(), TlsError>> {
         let now = files::fingerprint(paths(&self.spec));
         (self.seen.swap(now, Relaxed) != now).then(|| self.reload())
+    }
+
+    /// Shakes hands.
+    ///
+    /// # Errors
+    ///
+    /// Whatever ends the handshake. It may take as long as the client likes.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it closes the connection.
+    pub(super) async fn shake_hands<S>(&self, stream: S) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        tickets::within(TlsAcceptor::from(self.config()).accept(stream)).await
     }
 
     /// Shakes hands; also gives the names in the certificate that the client has shown, if it has.
@@ -120,14 +145,14 @@ impl ServerTls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let stream = TlsAcceptor::from(self.config()).accept(stream).await?;
+        let stream = self.shake_hands(stream).await?;
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let names = shown.map(|own| Names::of(own));
         Ok((stream, names))
     }
 
     /// The configuration for the next handshake.
-    pub(super) fn config(&self) -> Arc<ServerConfig> {
+    fn config(&self) -> Arc<ServerConfig> {
         self.current.load_full()
     }
 }
@@ -141,6 +166,7 @@ fn paths(spec: &TlsSpec) -> impl Iterator<Item = &Path> {
 
 fn server_config(
     spec: &TlsSpec,
+    clock: &Arc<dyn TimeProvider>,
     tickets: Option<Arc<dyn ProducesTickets>>,
 ) -> Result<ServerConfig, TlsError> {
     let unusable = |source| TlsError::Unusable {
@@ -151,7 +177,7 @@ fn server_config(
     // The provider is named, not taken from the process: no other part can have installed another.
     let provider = Arc::new(ring::default_provider());
     let identities = Identities::load(spec, &provider)?;
-    let builder = ServerConfig::builder_with_provider(provider.clone())
+    let builder = ServerConfig::builder_with_details(provider.clone(), clock.clone())
         .with_protocol_versions(spec.min_version.versions())
         .map_err(unusable)?;
     let builder = match &spec.clients {
@@ -167,6 +193,11 @@ fn server_config(
         Some(tickets) => tickets,
         None => ring::Ticketer::new().map_err(unusable)?,
     };
+    if spec.clients.is_some() {
+        config.ticketer = Arc::new(Tickets::new(config.ticketer, clock.clone()));
+        // TLS 1.2 would resume by session ids as well, whatever has become of the certificate.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+    }
     Ok(config)
 }
 

@@ -10,7 +10,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
-use super::TlsError;
+use super::{TlsError, tickets};
 use crate::certs::names::Names;
 use crate::certs::{NameRule, files};
 use crate::net::ClientsSpec;
@@ -64,7 +64,10 @@ impl ClientCertVerifier for Clients {
                 tracing::debug!(%names, "a client's certificate bears none of the names that are let in");
                 Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
             }
-            _ => Ok(verified),
+            _ => {
+                tickets::shown(own, chain);
+                Ok(verified)
+            }
         }
     }
 
