@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
@@ -100,16 +101,51 @@ pub fn key(path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
     })
 }
 
+/// What some files were when they were last read, whatever came of it.
+#[derive(Debug)]
+pub struct Seen(AtomicU64);
+
+impl Seen {
+    /// Looks at these files.
+    pub fn of<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Self {
+        Self(AtomicU64::new(fingerprint(paths).0))
+    }
+
+    /// Has the files loaded where the content of any is another one than the last time, or whether it
+    /// can be read: what came of it.
+    ///
+    /// What cannot be used is not tried again until it changes. Whether it could not be read, `unread`
+    /// says: if all could be looked at just before, that was a matter of the moment (no descriptors
+    /// left), and the next look tries again.
+    pub fn if_changed<'a, E>(
+        &self,
+        paths: impl IntoIterator<Item = &'a Path>,
+        load: impl FnOnce() -> Result<(), E>,
+        unread: impl FnOnce(&E) -> bool,
+    ) -> Option<Result<(), E>> {
+        let (now, whole) = fingerprint(paths);
+        if self.0.swap(now, Relaxed) == now {
+            return None;
+        }
+        let loaded = load();
+        if whole && loaded.as_ref().is_err_and(unread) {
+            self.0.store(!now, Relaxed);
+        }
+        Some(loaded)
+    }
+}
+
 /// A number that is another one when the content of any of these files is, or whether it can be
-/// read.
-pub fn fingerprint<'a>(paths: impl IntoIterator<Item = &'a Path>) -> u64 {
-    let mut hash = Xxh3::new();
+/// read; and whether all can.
+fn fingerprint<'a>(paths: impl IntoIterator<Item = &'a Path>) -> (u64, bool) {
+    let (mut hash, mut whole) = (Xxh3::new(), true);
     for path in paths {
         let read = read(path);
+        whole &= read.is_ok();
         hash.update(&[u8::from(read.is_ok())]);
         hash.update(&read.unwrap_or_default());
     }
-    hash.digest()
+    (hash.digest(), whole)
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
@@ -130,4 +166,40 @@ fn read(path: &Path) -> Result<Vec<u8>, FileError> {
 
 fn damaged(path: &Path, error: &pem::Error) -> FileError {
     FileError::Pem { path: path.into(), reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_read_for_a_moment_is_tried_again_and_what_is_damaged_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cert.pem");
+        std::fs::write(&path, "one").unwrap();
+        let seen = Seen::of([path.as_path()]);
+        let look = |result: Result<(), FileError>| {
+            seen.if_changed([path.as_path()], || result, |error| matches!(error, FileError::Read { .. }))
+        };
+        let unread = FileError::Read { path: path.clone(), reason: "too many open files".into() };
+        let damaged = FileError::Pem { path: path.clone(), reason: "cut".into() };
+        assert_eq!(look(Ok(())), None);
+
+        std::fs::write(&path, "two").unwrap();
+        assert_eq!(look(Err(unread.clone())), Some(Err(unread.clone())));
+        assert_eq!(look(Err(unread.clone())), Some(Err(unread.clone())));
+        assert_eq!(look(Ok(())), Some(Ok(())));
+        assert_eq!(look(Ok(())), None);
+
+        std::fs::write(&path, "three").unwrap();
+        assert_eq!(look(Err(damaged.clone())), Some(Err(damaged)));
+        assert_eq!(look(Ok(())), None);
+
+        // Gone, as the look itself has found: one line in the log, and not one every two seconds.
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(look(Err(unread.clone())), Some(Err(unread)));
+        assert_eq!(look(Ok(())), None);
+        std::fs::write(&path, "three").unwrap();
+        assert_eq!(look(Ok(())), Some(Ok(())));
+    }
 }

@@ -12,7 +12,6 @@ mod tickets;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -27,8 +26,9 @@ use self::clients::Clients;
 use self::identities::Identities;
 use self::tickets::Tickets;
 use super::TlsSpec;
+use crate::certs::FileError;
+use crate::certs::files::Seen;
 use crate::certs::names::Names;
-use crate::certs::{FileError, files};
 
 /// ALPN name of HTTP/2 (RFC 9113 section 3.1).
 pub(super) const ALPN_H2: &[u8] = b"h2";
@@ -75,8 +75,7 @@ pub struct ServerTls {
     spec: TlsSpec,
     clock: Arc<dyn TimeProvider>,
     current: ArcSwap<ServerConfig>,
-    /// What the files were when they were last read, whatever came of it.
-    seen: AtomicU64,
+    seen: Seen,
 }
 
 impl ServerTls {
@@ -91,7 +90,7 @@ impl ServerTls {
 
     /// As [`load`](Self::load), for this clock.
     fn load_by(spec: &TlsSpec, clock: Arc<dyn TimeProvider>) -> Result<Self, TlsError> {
-        let seen = AtomicU64::new(files::fingerprint(paths(spec)));
+        let seen = Seen::of(paths(spec));
         let current = ArcSwap::from_pointee(server_config(spec, &clock, None)?);
         Ok(Self { spec: spec.clone(), clock, current, seen })
     }
@@ -112,8 +111,8 @@ impl ServerTls {
 
     /// Reads them again where a file has changed since they were last read: what came of it.
     pub fn reload_if_changed(&self) -> Option<Result<(), TlsError>> {
-        let now = files::fingerprint(paths(&self.spec));
-        (self.seen.swap(now, Relaxed) != now).then(|| self.reload())
+        let unread = |error: &TlsError| matches!(error, TlsError::File(FileError::Read { .. }));
+        self.seen.if_changed(paths(&self.spec), || self.reload(), unread)
     }
 
     /// Shakes hands.

@@ -5,7 +5,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use rustls::client::WebPkiServerVerifier;
@@ -15,8 +14,9 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::{Address, Protocol, TargetError, UpstreamSpec, UpstreamTls};
+use crate::certs::files::Seen;
 use crate::certs::names::Names;
-use crate::certs::{NameRule, files};
+use crate::certs::{FileError, NameRule, files};
 
 /// ALPN identifier of HTTP/1.1 (RFC 7301 section 6).
 const ALPN_HTTP1: &[u8] = b"http/1.1";
@@ -28,8 +28,7 @@ pub(super) struct TargetTls {
     /// Name the certificate must bear, and that is asked for by SNI.
     pub(super) name: ServerName<'static>,
     current: ArcSwap<Offers>,
-    /// What the files were when they were last read, whatever came of it.
-    seen: AtomicU64,
+    seen: Seen,
 }
 
 /// One configuration per set of protocols that is offered.
@@ -53,7 +52,7 @@ impl TargetTls {
         };
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| TargetError::ServerName { value: name.to_owned() })?;
-        let seen = AtomicU64::new(files::fingerprint(paths(tls)));
+        let seen = Seen::of(paths(tls));
         let current = ArcSwap::from_pointee(offers(tls, spec)?);
         Ok(Self { name, current, seen })
     }
@@ -67,9 +66,9 @@ impl TargetTls {
     /// Reads the files again where one has changed: what came of it.
     pub(super) fn reload_if_changed(&self, spec: &UpstreamSpec) -> Option<Result<(), TargetError>> {
         let tls = spec.tls.as_ref()?;
-        let now = files::fingerprint(paths(tls));
-        let changed = self.seen.swap(now, Relaxed) != now;
-        changed.then(|| offers(tls, spec).map(|offers| self.current.store(Arc::new(offers))))
+        let load = || offers(tls, spec).map(|offers| self.current.store(Arc::new(offers)));
+        let unread = |error: &TargetError| matches!(error, TargetError::File(FileError::Read { .. }));
+        self.seen.if_changed(paths(tls), load, unread)
     }
 }
 

@@ -1,141 +1,15 @@
-//! TLS with real handshakes: certificates that change, names, clients that must show who they are,
-//! upstreams that must as well, versions, tickets.
+//! TLS with real handshakes: names, clients that must show who they are, upstreams that must as well,
+//! versions.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ProtocolVersion, RootCertStore};
 
+use crate::support::pki::{Authority, ask, client, connect, listener, shown};
 use crate::support::{Sidecar, Upstream, blocking_until, one_version};
-
-/// An authority that signs what a test needs.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(vec![]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    /// Writes `<name>.pem` and `<name>.key` for these names into `folder`.
-    fn sign(&self, folder: &Path, name: &str, names: &[&str]) {
-        let mut params = CertificateParams::new(vec![]).unwrap();
-        for name in names {
-            params.subject_alt_names.push(match name.contains("://") {
-                true => SanType::URI((*name).try_into().unwrap()),
-                false => SanType::DnsName((*name).try_into().unwrap()),
-            });
-        }
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.0).unwrap();
-        write(folder, &format!("{name}.key"), &key.serialize_pem());
-        write(folder, &format!("{name}.pem"), &certificate.pem());
-    }
-
-    fn write(&self, folder: &Path, name: &str) {
-        write(folder, name, &self.0.pem());
-    }
-}
-
-/// In one step, as whoever renews certificates does it.
-fn write(folder: &Path, name: &str, text: &str) {
-    std::fs::write(folder.join("new"), text).unwrap();
-    std::fs::rename(folder.join("new"), folder.join(name)).unwrap();
-}
-
-/// A client that trusts `authority`, and shows `identity` (a folder and a name).
-fn client(authority: &Authority, identity: Option<(&Path, &str)>) -> ClientConfig {
-    let mut roots = RootCertStore::empty();
-    roots.add(authority.0.der().clone()).unwrap();
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots);
-    match identity {
-        None => builder.with_no_client_auth(),
-        Some((folder, name)) => {
-            let chain = CertificateDer::pem_file_iter(folder.join(format!("{name}.pem"))).unwrap();
-            let key = PrivateKeyDer::from_pem_file(folder.join(format!("{name}.key"))).unwrap();
-            builder.with_client_auth_cert(chain.map(Result::unwrap).collect(), key).unwrap()
-        }
-    }
-}
-
-type Tls = StreamOwned<ClientConnection, TcpStream>;
-
-fn connect(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Tls {
-    let name = ServerName::try_from(name.to_owned()).unwrap();
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(crate::support::LIMIT)).unwrap();
-    StreamOwned::new(ClientConnection::new(config.clone(), name).unwrap(), stream)
-}
-
-/// Asks once; the status, or why there is none.
-fn ask(stream: &mut Tls) -> Result<u16, String> {
-    let said = |error: std::io::Error| error.to_string();
-    stream.write_all(b"GET /x HTTP/1.1\r\nhost: test\r\n\r\n").map_err(said)?;
-    let mut read = Vec::new();
-    while !read.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        match stream.read(&mut byte) {
-            Ok(1) => read.push(byte[0]),
-            Ok(_) => return Err("closed".to_owned()),
-            Err(error) => return Err(said(error)),
-        }
-    }
-    let head = String::from_utf8_lossy(&read).into_owned();
-    assert!(head.to_ascii_lowercase().contains("content-length: 0"), "{head}");
-    Ok(head.split(' ').nth(1).unwrap().parse().unwrap())
-}
-
-fn shown(stream: &Tls) -> CertificateDer<'static> {
-    stream.conn.peer_certificates().unwrap()[0].clone().into_owned()
-}
-
-fn listener(more: &str) -> String {
-    format!(
-        "listeners: [{{name: main, address: 127.0.0.1:0, tls: {{certificate: a.pem, key: a.key{more}}}}}]\n"
-    )
-}
-
-#[test]
-fn changed_certificates_are_taken_up_and_no_connection_is_dropped() {
-    let upstream = Upstream::echo("v1");
-    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
-    authority.sign(folder.path(), "a", &["localhost"]);
-    let sidecar = Sidecar::start_in(folder, &one_version(&upstream.url(), &listener("")));
-    let config = Arc::new(client(&authority, None));
-    let mut old = connect(sidecar.main(), &config, "localhost");
-    assert_eq!(ask(&mut old), Ok(200));
-    let before = shown(&old);
-
-    // The certificate alone does not fit the old key: it is refused, and the old pair stays.
-    let other = tempfile::tempdir().unwrap();
-    authority.sign(other.path(), "a", &["localhost"]);
-    let read = |name: &str| std::fs::read_to_string(other.path().join(name)).unwrap();
-    write(sidecar.folder(), "a.pem", &read("a.pem"));
-    let reloads =
-        |result: &str| sidecar.metric("switchback_tls_reloads_total", &[&format!("result=\"{result}\"")]);
-    blocking_until("half a change is refused", || (reloads("refused") == 1.0).then_some(()));
-    let mut between = connect(sidecar.main(), &config, "localhost");
-    assert_eq!((ask(&mut between), shown(&between)), (Ok(200), before.clone()));
-
-    write(sidecar.folder(), "a.key", &read("a.key"));
-    blocking_until("the whole change is taken up", || (reloads("applied") == 1.0).then_some(()));
-    // A client of its own: with a ticket nothing is shown.
-    let mut new = connect(sidecar.main(), &Arc::new(client(&authority, None)), "localhost");
-    assert_eq!(ask(&mut new), Ok(200));
-    assert_ne!(shown(&new), before);
-    assert_eq!(ask(&mut old), Ok(200), "the connection of before is still there");
-    assert_eq!(ask(&mut between), Ok(200));
-}
 
 #[test]
 fn the_name_that_is_asked_for_decides_what_is_shown() {
@@ -182,30 +56,6 @@ fn clients_must_show_a_certificate_of_the_authority_with_a_name_that_is_let_in()
     blocking_until("the others are counted", || {
         (sidecar.metric("switchback_tls_handshake_failures_total", &[]) == 3.0).then_some(())
     });
-}
-
-#[test]
-fn tickets_spare_the_next_handshake_also_after_a_reload() {
-    let upstream = Upstream::echo("v1");
-    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
-    authority.sign(folder.path(), "a", &["localhost"]);
-    let rest = format!("{}workers: 2\n", listener(""));
-    let sidecar = Sidecar::start_in(folder, &one_version(&upstream.url(), &rest));
-    let config = Arc::new(client(&authority, None));
-    let mut kinds = Vec::new();
-    for round in 0..5 {
-        if round == 3 {
-            authority.sign(sidecar.folder(), "a", &["localhost"]);
-            blocking_until("the change is taken up", || {
-                (sidecar.metric("switchback_tls_reloads_total", &["result=\"applied\""]) >= 1.0).then_some(())
-            });
-        }
-        let mut stream = connect(sidecar.main(), &config, "localhost");
-        assert_eq!(ask(&mut stream), Ok(200));
-        kinds.push(stream.conn.handshake_kind().unwrap());
-    }
-    assert_eq!(kinds[0], HandshakeKind::Full);
-    assert!(kinds[1..].iter().all(|kind| *kind == HandshakeKind::Resumed), "{kinds:?}");
 }
 
 #[test]

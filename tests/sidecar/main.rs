@@ -22,6 +22,7 @@ mod between;
 mod between_services;
 mod bodies;
 mod certificates;
+mod certificates_change;
 mod change;
 mod command_line;
 mod fallback;

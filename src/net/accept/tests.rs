@@ -573,6 +573,27 @@ fn a_handshake_that_fails_or_stalls_is_counted_apart() {
 }
 
 #[test]
+fn no_more_handshakes_are_under_way_than_allowed_and_the_next_one_is_counted() {
+    test(|| async {
+        let pki = Pki::new(&[]);
+        let spec = DownstreamSpec { max_handshakes: 1, handshake_timeout: NEVER, ..Default::default() };
+        let mut running = Running::start("127.0.0.1:0", Some(pki.spec.clone()), spec);
+        // It says nothing, and so its handshake goes on.
+        let first = running.connect().await;
+        assert_eq!(running.event().await, Event::Opened);
+        let mut second = running.connect().await;
+        assert_eq!(read_all(&mut second).await, "");
+        let told = running.until(Event::Closed).await;
+        assert_eq!(told, [Event::Opened, Event::Failed(ConnectionFault::TooManyHandshakes)]);
+        drop(first);
+        running.until(Event::Closed).await;
+        let mut third = pki.connect(running.connect().await).await;
+        let answer = exchange(&mut third, b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    });
+}
+
+#[test]
 fn connections_beyond_the_limit_are_closed_at_once_and_a_freed_place_is_taken_again() {
     test(|| async {
         let mut running = Running::plain(DownstreamSpec { max_connections: 1, ..Default::default() });

@@ -6,6 +6,7 @@ pub mod fault_proxy;
 pub mod grpc;
 pub mod load;
 mod operator;
+pub mod pki;
 mod process;
 pub mod rollouts;
 pub mod streams;
