@@ -126,6 +126,10 @@ fn state(page: &mut Document, live: &Live, readiness: &Readiness) {
     tls.sample(&["applied"], applied);
     tls.sample(&["refused"], refused);
     page.single(&catalog::WORKER_RESTARTS, live.process.worker_restarts);
+    let mut tasks = page.family(&catalog::TASK_RESTARTS);
+    for (task, restarts) in &live.process.task_restarts {
+        tasks.sample(&[task], restarts);
+    }
     if let Some(share) = live.process.memory_share {
         page.single(&catalog::MEMORY_USED, share);
     }

@@ -164,7 +164,7 @@ pub struct Live {
 }
 
 /// What is watched of the process.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ProcessState {
     /// Resident memory that it may use, in bytes.
     pub memory_ceiling: Option<u64>,
@@ -172,6 +172,8 @@ pub struct ProcessState {
     pub memory_share: Option<f64>,
     /// How often a worker was started again.
     pub worker_restarts: u64,
+    /// How often a loop was started again, by what it does.
+    pub task_restarts: Vec<(&'static str, u64)>,
     /// Certificates that changed: how often they were taken up, and how often refused.
     pub tls_reloads: (u64, u64),
 }

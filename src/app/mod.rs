@@ -7,6 +7,7 @@
 mod allocator;
 mod candidate;
 mod folders;
+mod loops;
 mod reload;
 mod sidecar;
 mod workers;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use self::loops::Loops;
 use self::reload::Signals;
 use self::sidecar::{Parts, Running, Watched, declared};
 use self::workers::{Shared, WorkerThread};
@@ -28,10 +30,10 @@ use crate::base::{BindAddress, ModelName};
 use crate::config::{self, Config, ModelControl};
 use crate::control::board::Switchboard;
 use crate::control::certificates::Certificates;
-use crate::control::health;
 use crate::control::memory::Memory;
 use crate::control::repository::Keeper;
 use crate::control::rollouts::{self, Setup};
+use crate::control::tasks::Tasks;
 use crate::mirror::compare::{self, Books};
 use crate::net::{self, DrainSignal, Listener, ServerTls};
 use crate::notify::Receivers;
@@ -101,6 +103,7 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     let (queue, books, comparing) = compare::start().context("can't start the comparing thread")?;
     let memory = Memory::new(config.memory);
     let restarts = Arc::<AtomicU64>::default();
+    let tasks = Arc::<Tasks>::default();
     let mut tls: Vec<(String, Arc<ServerTls>)> = listeners
         .iter()
         .filter_map(|all| all.first())
@@ -120,7 +123,7 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
         restarts: restarts.clone(),
     };
     // What a rollout has made of the models comes before the first request.
-    let (rollouts, deciding) = rollouts::start(setup(path, &config, &board, &books)?)?;
+    let (rollouts, mut deciding) = rollouts::start(setup(path, &config, &board, &books)?)?;
     let rollouts = Arc::new(rollouts);
     let keeper = Keeper::new(board.clone(), fleet, rollouts.clone(), declared(&config));
     let listening = addresses.clone();
@@ -132,7 +135,12 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
         keeper: keeper.clone(),
         books,
         listeners: listening,
-        watched: Watched { memory: memory.clone(), certificates: certificates.clone(), restarts },
+        watched: Watched {
+            memory: memory.clone(),
+            certificates: certificates.clone(),
+            restarts,
+            tasks: tasks.clone(),
+        },
     };
     // Before the workers, so that nothing has been served when its address is in use.
     let running = Arc::new(Running::new(path, &config, parts));
@@ -142,28 +150,25 @@ async fn run(path: &Path, config: Config) -> anyhow::Result<()> {
     let mut workers = start_workers(listeners, config.workers, &shared)?;
     drop(shared);
 
-    let asked = running.clone();
-    let reaching = tokio::spawn(async move {
-        let checking = async {
-            if let Err(error) = health::start_when_wanted(&board).await {
-                tracing::error!(%error, "no health checks: the system gives no thread for them");
-            }
-        };
-        let watching = certificates.watch(tls, board.clone());
-        let measuring = memory.watch(|| counts.merged().is_idle());
-        tokio::join!(asked.watch_upstreams(), measuring, watching, checking)
-    });
+    let watched = Loops { running: running.clone(), board, certificates, tls, memory, registry: counts };
+    let watching = tokio::spawn(watched.keep(tasks.clone()));
     let keeping = tokio::spawn(folders::keep(keeper, config.model_control, config.poll_interval, commands));
     announce(&addresses, admin.address())?;
 
     let stopped = tokio::select! {
         () = reload::until_stopped(path, &running, &mut signals) => Ok(()),
         failed = first_failure(&mut workers) => failed,
+        () = deciding.ended() => Err(anyhow::anyhow!(
+            "what decides rollouts ended before its time; another start goes on from what is written"
+        )),
+        task = tasks.given_up() => {
+            Err(anyhow::anyhow!("the loop for {} panicked again and again; this is a bug", task.as_str()))
+        }
     };
     running.start_draining();
     tracing::info!(delay = ?config.drain.delay, timeout = ?config.drain.timeout, "draining");
     let drained = drain_workers(&config, &drain_signal, workers, &mut signals).await;
-    reaching.abort();
+    watching.abort();
     keeping.abort();
     admin.stop();
     // A worker that did not end still holds the log open.

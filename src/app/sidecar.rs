@@ -21,6 +21,7 @@ use crate::control::memory::Memory;
 use crate::control::reach::Reach;
 use crate::control::repository::{Declared, Keeper};
 use crate::control::rollouts::{Call, CandidateCall, Rollouts};
+use crate::control::tasks::Tasks;
 use crate::divergence::pairs::PairSpec;
 use crate::mirror::compare::Books;
 use crate::notify::Receivers;
@@ -79,6 +80,7 @@ pub(super) struct Watched {
     pub(super) certificates: Arc<Certificates>,
     /// How often a worker was started again.
     pub(super) restarts: Arc<AtomicU64>,
+    pub(super) tasks: Arc<Tasks>,
 }
 
 impl Running {
@@ -254,6 +256,7 @@ impl Sidecar for Running {
                 memory_ceiling: self.watched.memory.ceiling(),
                 memory_share: self.watched.memory.share(),
                 worker_restarts: self.watched.restarts.load(Ordering::Relaxed),
+                task_restarts: self.watched.tasks.restarts(),
                 tls_reloads: self.watched.certificates.reloads(),
             },
             models: self.board.table().models.iter().map(|m| self.model(m)).collect(),

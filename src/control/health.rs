@@ -16,6 +16,7 @@ use tokio::task::{AbortHandle, LocalSet, spawn_local};
 use tokio::time::sleep;
 
 use super::board::Switchboard;
+use super::tasks::{Task, Tasks};
 use crate::upstream::health::Asker;
 use crate::upstream::{Cluster, Endpoint, Health, HealthSpec};
 
@@ -30,12 +31,12 @@ const FOLLOW: Duration = Duration::from_millis(500);
 ///
 /// # Cancel safety
 /// Safe: a thread that was started goes on.
-pub async fn start_when_wanted(board: &Switchboard) -> io::Result<()> {
+pub async fn start_when_wanted(board: &Switchboard, tasks: &Arc<Tasks>) -> io::Result<()> {
     let (table, mut changes) = (board.shared(), board.changes());
     loop {
         changes.borrow_and_update();
         if table.load().clusters().iter().any(|cluster| wants(cluster)) {
-            return start(board);
+            return start(board, tasks.clone());
         }
         if changes.changed().await.is_err() {
             return Ok(());
@@ -48,32 +49,39 @@ fn wants(cluster: &Cluster) -> bool {
     cluster.spec().balance.health.is_some() || cluster.resolve_every().is_some()
 }
 
-fn start(board: &Switchboard) -> io::Result<()> {
+fn start(board: &Switchboard, tasks: Arc<Tasks>) -> io::Result<()> {
     let (table, changes) = (board.shared(), board.changes());
     let clusters = move || table.load().clusters();
     std::thread::Builder::new().name("health".to_owned()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
-            Ok(runtime) => LocalSet::new().block_on(&runtime, watch_all(clusters, changes)),
+            Ok(runtime) => {
+                let watching = tasks.keep(Task::Health, || watch_all(&clusters, changes.clone(), &tasks));
+                LocalSet::new().block_on(&runtime, watching);
+            }
             Err(error) => tracing::error!(%error, "no health checks: there is no runtime for them"),
         }
     })?;
     Ok(())
 }
 
-/// Tasks that are stopped when they are dropped.
+/// What is stopped when this is dropped.
 #[derive(Default)]
-struct Tasks(Vec<AbortHandle>);
+struct Started(Vec<AbortHandle>);
 
-impl Drop for Tasks {
+impl Drop for Started {
     fn drop(&mut self) {
         self.0.iter().for_each(AbortHandle::abort);
     }
 }
 
 /// Watches the upstreams of each table, as they come and go.
-async fn watch_all(clusters: impl Fn() -> Vec<Arc<Cluster>>, mut changes: watch::Receiver<u64>) {
-    let mut watched: HashMap<usize, (Weak<Cluster>, Tasks)> = HashMap::new();
+async fn watch_all(
+    clusters: impl Fn() -> Vec<Arc<Cluster>>,
+    mut changes: watch::Receiver<u64>,
+    tasks: &Arc<Tasks>,
+) {
+    let mut watched: HashMap<usize, (Weak<Cluster>, Started)> = HashMap::new();
     loop {
         changes.borrow_and_update();
         let live = clusters();
@@ -82,8 +90,8 @@ async fn watch_all(clusters: impl Fn() -> Vec<Arc<Cluster>>, mut changes: watch:
         watched.retain(|_, (known, _)| is_live(known));
         for cluster in live {
             watched.entry(Arc::as_ptr(&cluster).addr()).or_insert_with(|| {
-                let tasks = watch(&cluster);
-                (Arc::downgrade(&cluster), tasks)
+                let started = watch(&cluster, tasks);
+                (Arc::downgrade(&cluster), started)
             });
         }
         if changes.changed().await.is_err() {
@@ -93,34 +101,47 @@ async fn watch_all(clusters: impl Fn() -> Vec<Arc<Cluster>>, mut changes: watch:
 }
 
 /// Starts what one upstream wants.
-fn watch(cluster: &Arc<Cluster>) -> Tasks {
-    let mut tasks = Tasks::default();
+fn watch(cluster: &Arc<Cluster>, tasks: &Arc<Tasks>) -> Started {
+    let mut started = Started::default();
     if let Some(every) = cluster.resolve_every() {
         let cluster = cluster.clone();
-        let resolving = async move {
-            loop {
-                cluster.resolve().await;
-                sleep(every).await;
-            }
-        };
-        tasks.0.push(spawn_local(resolving).abort_handle());
+        started.0.push(keep(tasks, move || resolve(cluster.clone(), every)));
     }
     if let Some(spec) = cluster.spec().balance.health.clone() {
-        tasks.0.push(spawn_local(ask_all(cluster.clone(), spec)).abort_handle());
+        let (cluster, mine) = (cluster.clone(), tasks.clone());
+        started.0.push(keep(tasks, move || ask_all(cluster.clone(), spec.clone(), mine.clone())));
     }
-    tasks
+    started
+}
+
+/// Keeps a loop of this thread going, on a task of its own.
+fn keep<F: Future<Output = ()> + 'static>(
+    tasks: &Arc<Tasks>,
+    start: impl FnMut() -> F + 'static,
+) -> AbortHandle {
+    let tasks = tasks.clone();
+    spawn_local(async move { tasks.keep(Task::Health, start).await }).abort_handle()
+}
+
+/// Looks the names of an upstream up, for good.
+async fn resolve(cluster: Arc<Cluster>, every: Duration) {
+    loop {
+        cluster.resolve().await;
+        sleep(every).await;
+    }
 }
 
 /// Has every endpoint asked, as they come and go.
-async fn ask_all(cluster: Arc<Cluster>, spec: HealthSpec) {
-    let mut asked: Vec<(Arc<Endpoint>, Tasks)> = Vec::new();
+async fn ask_all(cluster: Arc<Cluster>, spec: HealthSpec, tasks: Arc<Tasks>) {
+    let mut asked: Vec<(Arc<Endpoint>, Started)> = Vec::new();
     loop {
         let members = cluster.members();
         asked.retain(|(known, _)| members.iter().any(|member| Arc::ptr_eq(member, known)));
         for member in members.iter() {
             if !asked.iter().any(|(known, _)| Arc::ptr_eq(known, member)) {
-                let asking = ask_one(cluster.clone(), member.clone(), spec.clone());
-                asked.push((member.clone(), Tasks(vec![spawn_local(asking).abort_handle()])));
+                let (cluster, endpoint, spec) = (cluster.clone(), member.clone(), spec.clone());
+                let asking = move || ask_one(cluster.clone(), endpoint.clone(), spec.clone());
+                asked.push((member.clone(), Started(vec![keep(&tasks, asking)])));
             }
         }
         sleep(FOLLOW.min(spec.interval)).await;

@@ -236,6 +236,9 @@ struct Closed<M, W: ConnectionWatch, S>(Rc<Gate<M, W, S>>);
 
 impl<M, W: ConnectionWatch, S> Drop for Closed<M, W, S> {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.watch.failed(ConnectionFault::Panicked);
+        }
         self.0.watch.closed();
     }
 }

@@ -83,11 +83,13 @@ pub enum ConnectionFault {
     Flood,
     /// An HTTP/2 connection had no stream for `h2.idleTimeout`.
     Idle,
+    /// Its task panicked, which is a bug.
+    Panicked,
 }
 
 impl ConnectionFault {
     /// Every reason, for counters made in advance.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Handshake,
         Self::HandshakeTimeout,
         Self::FirstByteTimeout,
@@ -100,6 +102,7 @@ impl ConnectionFault {
         Self::SendTimeout,
         Self::Flood,
         Self::Idle,
+        Self::Panicked,
     ];
 
     /// Position in [`ConnectionFault::ALL`], for arrays of counters.
@@ -122,6 +125,7 @@ impl ConnectionFault {
             Self::SendTimeout => "send_timeout",
             Self::Flood => "flood",
             Self::Idle => "idle",
+            Self::Panicked => "panicked",
         }
     }
 }

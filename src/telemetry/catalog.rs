@@ -302,6 +302,8 @@ metrics! {
         "Certificates and keys that changed on disk by result: applied or refused.";
     WORKER_RESTARTS = "switchback_worker_restarts_total", Kind::Counter, Count, &[],
         "Data workers that failed and were started again.";
+    TASK_RESTARTS = "switchback_task_restarts_total", Kind::Counter, Count, &["task"],
+        "Loops of the control and health threads that panicked and were started again, by what they do.";
     MEMORY_USED = "switchback_memory_used_ratio", Kind::Gauge, Ratio, &[],
         "Share of the memory ceiling that is used; absent without a ceiling.";
     CONFIG_RELOADS = "switchback_config_reloads_total", Kind::Counter, Count, &["result"],

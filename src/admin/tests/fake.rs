@@ -157,7 +157,11 @@ impl Sidecar for Fake {
                 refused: 1,
                 last_error: Some("line 3: no such key".into()),
             },
-            process: ProcessState { memory_share: Some(0.5), ..ProcessState::default() },
+            process: ProcessState {
+                memory_share: Some(0.5),
+                task_restarts: vec![("memory", 0), ("health", 1)],
+                ..ProcessState::default()
+            },
             listeners: vec![ListenerState { name: "main".into(), address: "127.0.0.1:8080".into() }],
             models: vec![ModelState {
                 name: ModelName::new("fraud").unwrap(),

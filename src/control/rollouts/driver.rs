@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::call::{Call, CallError, Reply};
 use super::candidate::Digests;
@@ -39,7 +39,20 @@ const VIEW: Duration = Duration::from_millis(250);
 /// The running thread. It ends when this is dropped.
 pub struct Deciding {
     messages: Sender<Message>,
+    /// Closed when the thread has ended, in whatever way.
+    ended: oneshot::Receiver<()>,
     thread: Option<JoinHandle<()>>,
+}
+
+impl Deciding {
+    /// Waits for the end of the thread, which comes before this is dropped only where it or the
+    /// ledger's has panicked. Nothing is decided after it.
+    ///
+    /// # Cancel safety
+    /// Safe; not to be called again once it has returned.
+    pub async fn ended(&mut self) {
+        let _ = (&mut self.ended).await;
+    }
 }
 
 impl Drop for Deciding {
@@ -104,9 +117,12 @@ pub fn start(setup: Setup) -> Result<(Rollouts, Deciding), StartError> {
     let digests = Digests::of(decider.to_read());
     decider.start_declared(&digests);
     decider.publish();
-    let thread =
-        std::thread::Builder::new().name("decide".to_owned()).spawn(move || decider.run(&received))?;
-    let deciding = Deciding { messages: messages.clone(), thread: Some(thread) };
+    let (alive, ended) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("decide".to_owned()).spawn(move || {
+        let _alive: oneshot::Sender<()> = alive;
+        decider.run(&received);
+    })?;
+    let deciding = Deciding { messages: messages.clone(), ended, thread: Some(thread) };
     Ok((
         Rollouts { messages, views, changes, reader: Mutex::new(reader), health, pace, told, board },
         deciding,
@@ -132,6 +148,10 @@ impl Decider {
         let mut next = Instant::now();
         let mut before = 0;
         loop {
+            if self.tools.ledger.has_ended() {
+                tracing::error!("the thread that writes decisions down has ended; this is a bug");
+                return;
+            }
             let busy = self.models.values().filter(|model| model.is_under_way()).count();
             if busy < before {
                 // What the configuration has named in the meantime had to wait for this end.

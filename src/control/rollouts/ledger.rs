@@ -75,6 +75,11 @@ impl Ledger {
         self.shared.wake.notify_one();
     }
 
+    /// Whether its thread has ended, which only a panic can bring about: nothing is written any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// How the store was when it was last written.
     pub(super) fn health(&self) -> Health {
         self.shared.lock().health.clone()
@@ -245,6 +250,20 @@ mod tests {
                 .write(vec![rollout("a", terminal)], true, move |outcome| say.send(outcome.is_ok()).unwrap());
         }
         assert_eq!(told.iter().take(3).collect::<Vec<_>>(), [true, false, true]);
+    }
+
+    #[test]
+    fn the_end_of_its_thread_is_noticed() {
+        let ledger = Ledger::start(Store::in_memory()).unwrap();
+        let (say, told) = channel();
+        ledger.write(vec![rollout("a", false)], true, move |outcome| say.send(outcome.is_ok()).unwrap());
+        assert!(told.recv().unwrap() && !ledger.has_ended());
+        ledger.write(vec![rollout("b", false)], true, |_| panic!("told to panic"));
+        let began = Instant::now();
+        while !ledger.has_ended() {
+            assert!(began.elapsed() < Duration::from_secs(20), "its end is not noticed");
+            std::thread::yield_now();
+        }
     }
 
     #[test]

@@ -79,6 +79,22 @@ fn until(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
+#[tokio::test]
+async fn the_end_of_the_deciding_thread_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let forget_pairs = Box::new(|_: &str| panic!("told to panic"));
+    let setup = Setup { forget_pairs, ..setup(folder.path(), &server, None) };
+    let (rollouts, mut deciding) = start(setup).unwrap();
+    tokio::select! {
+        biased;
+        () = deciding.ended() => panic!("it has ended before anything happened"),
+        () = std::future::ready(()) => {}
+    }
+    assert!(rollouts.ask(start_of("m")).is_err());
+    tokio::time::timeout(LIMIT, deciding.ended()).await.expect("its end is noticed");
+}
+
 #[test]
 fn a_model_file_that_is_read_for_long_holds_up_who_asked_for_it_and_nobody_else() {
     let folder = tempfile::tempdir().unwrap();

@@ -514,7 +514,8 @@ fn a_handler_that_panics_takes_only_its_own_connection_down() {
         let mut running = Running::plain(DownstreamSpec::default());
         let mut client = running.connect().await;
         assert_eq!(exchange(&mut client, b"GET /panic HTTP/1.1\r\nhost: a\r\n\r\n").await, "");
-        running.until(Event::Closed).await;
+        let told = running.until(Event::Closed).await;
+        assert_eq!(told, [Event::Opened, Event::Failed(ConnectionFault::Panicked)]);
         let mut client = running.connect().await;
         let answer = exchange(&mut client, b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
