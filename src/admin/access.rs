@@ -9,7 +9,7 @@
 //! a lock-out would be a way to keep operators from rolling back.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::header::AUTHORIZATION;
@@ -32,6 +32,8 @@ pub(super) struct Access {
     tokens: Vec<Token>,
     clients: Vec<AdminClient>,
     denials: Denials,
+    /// Connections that had to make room for others.
+    pub(super) displaced: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -103,7 +105,7 @@ impl Access {
             digest: sha256(token.secret.expose().as_bytes()),
         };
         let tokens = tokens.iter().map(token).collect();
-        Self { tokens, clients: clients.to_vec(), denials: Denials::default() }
+        Self { tokens, clients: clients.to_vec(), denials: Denials::default(), displaced: Arc::default() }
     }
 
     /// Whether callers are told apart.

@@ -1,5 +1,7 @@
 //! `/metrics`: every family of the catalogue, from the merged shards and the state of now.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use crate::base::FaultKind;
 use crate::divergence::Reason;
 use crate::net::ConnectionFault;
@@ -38,6 +40,7 @@ fn admin(page: &mut Document, access: &Access) {
     for denial in Denial::ALL {
         denied.sample(&[denial.as_str()], access.denied(denial));
     }
+    page.single(&catalog::ADMIN_DISPLACED, access.displaced.load(Relaxed));
 }
 
 fn versions(page: &mut Document, merged: &Merged) {

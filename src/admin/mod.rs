@@ -22,6 +22,7 @@ mod keys;
 mod metrics;
 mod openapi;
 mod pairs;
+mod places;
 mod process;
 mod rollout_metrics;
 mod rollouts;

@@ -15,6 +15,7 @@ use super::access::{Access, Caller, Denial};
 use super::answers::error;
 use super::desk::Desk;
 use super::guard::{self, Reach};
+use super::places::Place;
 use super::sidecar::Sidecar;
 use super::{basics, commands, openapi, pairs, rollouts, start, verdict, watch, weights};
 
@@ -121,7 +122,11 @@ impl Door {
         if guard::is_open(path) {
             return Ok(Caller { name: String::new() });
         }
-        access.caller(method, path, headers, request.extensions().get()).map_err(denied)
+        let caller = access.caller(method, path, headers, request.extensions().get()).map_err(denied)?;
+        if let Some(place) = request.extensions().get::<Arc<Place>>() {
+            place.known();
+        }
+        Ok(caller)
     }
 }
 

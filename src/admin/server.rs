@@ -1,5 +1,5 @@
-//! The admin server: one thread with a runtime of its own, HTTP/1.1, few connections, every one of
-//! them bounded in time.
+//! The admin server: one thread with a runtime of its own, HTTP/1.1, few [places](super::places) for
+//! connections, every one of them bounded in time.
 
 use std::io;
 use std::net::TcpListener;
@@ -8,6 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -29,11 +30,9 @@ use crate::net::{ServerTls, TlsError};
 
 use super::access::Access;
 use super::guard::Reach;
+use super::places::{Place, Places};
 use super::routes::router;
 use super::sidecar::Sidecar;
-
-/// Connections at a time; more wait in the system's queue.
-const CONNECTIONS: usize = 64;
 
 /// For a whole head to arrive, and between two requests of a connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -93,6 +92,7 @@ impl AdminServer {
         let refused = |source| StartError::Bind { address: spec.address.clone(), source };
         let (listener, address) = Listener::bind(&spec.address).map_err(refused)?;
         let access = Access::new(&spec.tokens, &spec.clients);
+        let displaced = access.displaced.clone();
         let router = router(sidecar, access, Reach::of(&address));
         let (end, ended) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -104,7 +104,7 @@ impl AdminServer {
         let thread = std::thread::Builder::new()
             .name("admin".to_owned())
             .spawn(move || {
-                runtime.block_on(serve(listener, shown, router, ended));
+                runtime.block_on(serve(listener, shown, router, displaced, ended));
                 runtime.shutdown_timeout(END);
             })
             .map_err(StartError::Thread)?;
@@ -186,16 +186,21 @@ async fn serve(
     listener: Listener,
     tls: Option<Arc<ServerTls>>,
     router: Router,
+    displaced: Arc<AtomicU64>,
     ended: oneshot::Receiver<()>,
 ) {
     let accepting = async {
         match listener {
             Listener::Tcp(listener) => match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => accept(async || listener.accept().await.map(|(io, _)| io), tls, router).await,
+                Ok(listener) => {
+                    accept(async || listener.accept().await.map(|(io, _)| io), tls, router, displaced).await
+                }
                 Err(error) => tracing::error!(%error, "the admin address cannot be served"),
             },
             Listener::Unix(listener) => match tokio::net::UnixListener::from_std(listener) {
-                Ok(listener) => accept(async || listener.accept().await.map(|(io, _)| io), tls, router).await,
+                Ok(listener) => {
+                    accept(async || listener.accept().await.map(|(io, _)| io), tls, router, displaced).await
+                }
                 Err(error) => tracing::error!(%error, "the admin address cannot be served"),
             },
         }
@@ -206,36 +211,37 @@ async fn serve(
     }
 }
 
-/// Accepts for ever. The connections end with it.
+/// Accepts for ever. The connections end with it. `displaced` counts those that made room for others.
 pub(super) async fn accept<S>(
     mut next: impl AsyncFnMut() -> io::Result<S>,
     tls: Option<Arc<ServerTls>>,
     router: Router,
+    displaced: Arc<AtomicU64>,
 ) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut places = Places::new(displaced);
     let mut connections = JoinSet::new();
     loop {
-        // The semaphore is never closed.
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         match next().await {
             Ok(stream) => {
                 while connections.try_join_next().is_some() {}
-                let (tls, router) = (tls.clone(), router.clone());
-                connections.spawn(async move {
+                let Some((place, held)) = places.take().await else { return };
+                let (tls, router, mine) = (tls.clone(), router.clone(), place.clone());
+                let task = connections.spawn(async move {
                     match tls {
-                        None => connection(stream, None, router).await,
+                        None => connection(stream, None, router, mine).await,
                         Some(tls) => {
                             // What fails here is the client's affair, as below.
                             let shaken = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await;
                             if let Ok(Ok((stream, shown))) = shaken {
-                                connection(stream, shown, router).await;
+                                connection(stream, shown, router, mine).await;
                             }
                         }
                     }
-                    drop(slot);
+                    drop(held);
                 });
+                places.serving(place, task);
             }
             Err(error) => {
                 // Out of file descriptors, most likely: trying again at once would only spin.
@@ -248,7 +254,7 @@ pub(super) async fn accept<S>(
 
 /// Serves one connection until it ends or its time is over. `shown` are the names in the certificate
 /// that its client has shown.
-pub(super) async fn connection<S>(stream: S, shown: Option<Names>, router: Router)
+pub(super) async fn connection<S>(stream: S, shown: Option<Names>, router: Router, place: Arc<Place>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -257,7 +263,14 @@ where
         if let Some(shown) = &shown {
             request.extensions_mut().insert(shown.clone());
         }
-        router.call(request)
+        request.extensions_mut().insert(place.clone());
+        place.heard();
+        let (answering, place) = (router.call(request), place.clone());
+        async move {
+            let answer = answering.await;
+            place.heard();
+            answer
+        }
     });
     let mut connection = pin!(
         http1::Builder::new()

@@ -298,6 +298,8 @@ metrics! {
         "Statistics filed under _overflow because too many versions were ever counted.";
     ADMIN_DENIED = "switchback_admin_denied_total", Kind::Counter, Count, &["reason"],
         "Requests to the admin API that were not let in, by reason.";
+    ADMIN_DISPLACED = "switchback_admin_connections_displaced_total", Kind::Counter, Count, &[],
+        "Connections to the admin API of callers that are not known, closed to make room for others.";
     TLS_RELOADS = "switchback_tls_reloads_total", Kind::Counter, Count, &["result"],
         "Certificates and keys that changed on disk by result: applied or refused.";
     WORKER_RESTARTS = "switchback_worker_restarts_total", Kind::Counter, Count, &[],

@@ -1,5 +1,7 @@
 //! Tokens, over real sockets.
 
+use std::time::Duration;
+
 use super::super::routes;
 use super::*;
 use crate::config::{AdminRole, AdminToken};
@@ -64,4 +66,60 @@ fn with_tokens_the_api_answers_where_others_can_reach_it_and_knows_who_asks() {
     assert_eq!((answer.status, &answer.json()["rollout"]["by"]["name"]), (201, &json!("ci")));
     let foreign = format!("{CI}Origin: http://evil.example\r\n");
     assert_eq!(ask(&server, "POST /api/v1/config/reload", &foreign, "").status, 403);
+}
+
+/// A connection that stays open, and the status of each answer on it.
+struct Kept(TcpStream);
+
+impl Kept {
+    fn open(server: &AdminServer) -> Self {
+        let BindAddress::Tcp(address) = server.address() else { panic!("not TCP") };
+        let stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], address.port()))).unwrap();
+        // Less than the time after which an idle connection is closed anyhow.
+        stream.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+        Self(stream)
+    }
+
+    fn ask(&mut self, path: &str, headers: &str) -> u16 {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\n{headers}\r\n");
+        if self.0.write_all(request.as_bytes()).is_err() {
+            return 0;
+        }
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            if !matches!(self.0.read(&mut byte), Ok(1)) {
+                return 0;
+            }
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
+        self.0.read_exact(&mut vec![0; length.parse().unwrap()]).unwrap();
+        head.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+}
+
+#[test]
+fn strangers_who_occupy_every_place_keep_neither_operators_nor_probes_out() {
+    let (server, _sidecar) = with_tokens("0.0.0.0:0");
+    let mut operator = Kept::open(&server);
+    assert_eq!(operator.ask("/api/v1/status", CI), 200);
+    // Some ask for health now and then, some are refused, and some say nothing at all.
+    let mut strangers: Vec<Kept> = (0..100).map(|_| Kept::open(&server)).collect();
+    for (number, stranger) in strangers.iter_mut().enumerate().skip(100 - 63) {
+        match number % 3 {
+            0 => assert_eq!(stranger.ask("/healthz", ""), 200, "{number}"),
+            1 => assert_eq!(stranger.ask("/api/v1/status", ""), 401, "{number}"),
+            _ => {}
+        }
+    }
+    assert_eq!(Kept::open(&server).ask("/api/v1/status", CI), 200);
+    assert_eq!(Kept::open(&server).ask("/healthz", ""), 200);
+    assert_eq!(operator.ask("/api/v1/status", CI), 200, "who is known does not have to go");
+    assert_eq!(strangers[99].ask("/healthz", ""), 200, "nor does the last that was heard of");
+    let page = get(&server, "/metrics").body;
+    let series = "switchback_admin_connections_displaced_total ";
+    let displaced = page.lines().find_map(|line| line.strip_prefix(series)).unwrap();
+    assert!(displaced.parse::<u32>().unwrap() >= 38, "{displaced}");
 }
