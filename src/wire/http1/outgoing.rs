@@ -218,7 +218,8 @@ impl Outgoing {
         if self.pipe.as_ref().is_some_and(|pipe| !pipe.is_empty()) {
             return Ok(false);
         }
-        while !self.ended && self.chunk.is_empty() && self.out.len() < GATHER {
+        // What is gathered goes before the chunk and its tail, so neither may be left over.
+        while !self.ended && self.chunk.is_empty() && self.tail.is_empty() && self.out.len() < GATHER {
             self.touched = true;
             match body.as_mut().poll_frame(cx) {
                 // All that was declared is there. Whether more would come need not be waited for:

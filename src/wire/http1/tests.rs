@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod sending;
+
 const LIMIT: usize = 4096;
 
 /// Reads a chunked body that comes in `pieces`: content, trailers, and what is left behind it;
