@@ -61,12 +61,10 @@ impl Reply {
     }
 
     /// A stream reset with NO_ERROR ends a whole answer to a request that is not (RFC 9113 section
-    /// 8.1); whatever else, or with bytes missing, is a failure.
+    /// 8.1). `h2` tells of the end of an answer that was marked and not of the reset behind it, so what
+    /// comes here had no mark: it is whole only where its length says so.
     fn stopped(&mut self, error: &h2::Error) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        if error.is_reset()
-            && error.reason() == Some(Reason::NO_ERROR)
-            && self.left.is_none_or(|left| left == 0)
-        {
+        if error.is_reset() && error.reason() == Some(Reason::NO_ERROR) && self.left == Some(0) {
             self.open = None;
             return Poll::Ready(None);
         }

@@ -238,6 +238,38 @@ fn an_answer_cut_short_is_a_fault_and_one_of_known_length_tells_it() {
 }
 
 #[test]
+fn an_answer_that_is_reset_before_its_end_is_whole_only_where_its_length_says_so() {
+    run(async {
+        for (length, whole) in [(None, false), (Some("4"), true)] {
+            let (listener, spec) = listen().await;
+            let pool = http2(&spec);
+            serve(listener, 65_535, move |(request, mut respond)| async move {
+                let mut head = Response::builder();
+                if let Some(length) = length {
+                    head = head.header("content-length", length);
+                }
+                let mut back = respond.send_response(head.body(()).unwrap(), false).unwrap();
+                back.send_data(Bytes::from_static(b"half"), false).unwrap();
+                let mut request = request.into_body();
+                while request.data().await.is_some() {}
+                back.send_reset(h2::Reason::NO_ERROR);
+            });
+            let (feed, body) = TestBody::fed();
+            let mut answer = pool.send(post("/", body)).await.unwrap().into_body();
+            assert_eq!(answer.frame().await.unwrap().unwrap().into_data().unwrap(), "half");
+            drop(feed);
+            match answer.frame().await {
+                None => assert!(whole, "an answer without a mark of its end looks whole"),
+                Some(frame) => {
+                    assert!(!whole);
+                    assert_eq!(frame.unwrap_err().kind, FaultKind::UpstreamReset);
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn a_request_without_a_body_that_a_goodbye_passed_over_is_sent_once_more() {
     run(async {
         let (listener, spec) = listen().await;
