@@ -82,7 +82,7 @@ pub(super) enum Left {
 
 impl Link {
     pub(super) fn new(io: Transport, rest: Bytes, shared: Rc<Shared>) -> Rc<Self> {
-        let content = Content::new(Length::Known(0));
+        let content = Content::of_request(Length::Known(0));
         let inner = Inner { io: Some(io), rest, content, interim: b"", unflushed: false, state: State::Open };
         Rc::new(Self {
             inner: RefCell::new(inner),
@@ -96,7 +96,7 @@ impl Link {
     /// Begins a request: the body that its handler is given.
     pub(super) fn begin(self: &Rc<Self>, head: &Head) -> Inbound {
         let mut inner = self.inner.borrow_mut();
-        inner.content = Content::new(head.length);
+        inner.content = Content::of_request(head.length);
         inner.interim = if head.expects { CONTINUE } else { b"" };
         if inner.content.is_over() {
             return Inbound::empty();

@@ -36,7 +36,7 @@ impl Reply {
         reusable: bool,
         trailer_limit: usize,
     ) -> Self {
-        let content = Content::new(length);
+        let content = Content::of_answer(length);
         Self { connection: Some(connection), content, reusable, upload: None, trailer_limit }
     }
 

@@ -1,7 +1,9 @@
 //! Chunks of a body (RFC 9112 section 7.1), taken apart as they come.
 //!
 //! Strict: a line ends with CRLF, a size is hexadecimal digits and fits, what stands behind a size
-//! is bounded and ignored, and a trailer section is bounded in fields and bytes.
+//! is bounded and ignored, and a trailer section is bounded in fields and bytes. Requests must have
+//! extensions behind a size and nothing else (section 7.1.1); of answers anything on that line is
+//! passed over, for some servers fill it up with blanks.
 
 use bytes::{Buf as _, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -18,6 +20,8 @@ pub struct Chunked {
     /// Of this chunk's size first, then bytes of its content still to come.
     left: u64,
     extensions: u32,
+    /// What stands behind a size need not be extensions.
+    lenient: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,9 +30,23 @@ enum At {
     Size,
     /// Behind a digit.
     MoreSize,
-    /// Behind blanks, where no digit may follow.
+    /// Behind blanks, where an extension must follow.
     Padding,
-    Extension,
+    /// Before the name of an extension.
+    Name,
+    MoreName,
+    /// Behind blanks, where a value or another extension must follow.
+    PastName,
+    /// Before the first character of a value.
+    Value,
+    MoreValue,
+    Quoted,
+    /// Behind a backslash.
+    Escaped,
+    /// Behind the quote that ends a value.
+    PastQuoted,
+    /// Anywhere behind a size whose extensions are not looked at.
+    Anything,
     SizeEnd,
     Content,
     ContentCr,
@@ -53,13 +71,17 @@ pub enum Next {
     End,
 }
 
-impl Default for Chunked {
-    fn default() -> Self {
-        Self { at: At::Size, left: 0, extensions: 0 }
-    }
-}
-
 impl Chunked {
+    /// A reader of a request's chunks.
+    pub fn of_request() -> Self {
+        Self { at: At::Size, left: 0, extensions: 0, lenient: false }
+    }
+
+    /// A reader of an answer's chunks.
+    pub fn of_answer() -> Self {
+        Self { lenient: true, ..Self::of_request() }
+    }
+
     /// Takes framing off `input` up to the next content or the end. `limit` is for the bytes of the
     /// trailer section.
     ///
@@ -133,13 +155,28 @@ impl Chunked {
                 self.left = push_digit(self.left, byte)?;
                 At::MoreSize
             }
-            (At::MoreSize | At::Padding, b'\r') | (At::Extension, b'\r') => At::SizeEnd,
-            (At::MoreSize | At::Padding, b' ' | b'\t') => self.extend(At::Padding)?,
-            (At::MoreSize | At::Padding, b';') => self.extend(At::Extension)?,
-            (At::Extension, b'\n' | b'\0') => {
-                return Err(Malformed::Rule("a chunk extension holds a control character"));
+            (At::MoreSize, b'\r') => At::SizeEnd,
+            (At::MoreSize, b' ' | b'\t' | b';') => {
+                let at = if byte == b';' { At::Name } else { At::Padding };
+                self.extend(if self.lenient { At::Anything } else { at })?
             }
-            (At::Extension, _) => self.extend(At::Extension)?,
+            (
+                At::Padding
+                | At::Name
+                | At::MoreName
+                | At::PastName
+                | At::Value
+                | At::MoreValue
+                | At::Quoted
+                | At::Escaped
+                | At::PastQuoted
+                | At::Anything,
+                _,
+            ) => match behind_size(&self.at, byte) {
+                Some(At::SizeEnd) => At::SizeEnd,
+                Some(at) => self.extend(at)?,
+                None => return Err(Malformed::Rule("a chunk extension is malformed")),
+            },
             (At::SizeEnd, b'\n') if self.left == 0 => At::Trailers(Vec::new()),
             (At::SizeEnd, b'\n') => At::Content,
             (At::ContentCr, b'\r') => At::ContentLf,
@@ -158,6 +195,34 @@ impl Chunked {
         }
         Ok(at)
     }
+}
+
+/// Where one more byte behind a size leads to (RFC 9112 section 7.1.1, RFC 9110 section 5.6).
+fn behind_size(at: &At, byte: u8) -> Option<At> {
+    Some(match (at, byte) {
+        (At::Anything, b'\r') => At::SizeEnd,
+        (At::Anything, b'\n' | b'\0') => return None,
+        (At::Anything, _) => At::Anything,
+        (At::MoreName | At::MoreValue | At::PastQuoted, b'\r') => At::SizeEnd,
+        (At::Padding | At::MoreName | At::PastName | At::MoreValue | At::PastQuoted, b';') => At::Name,
+        (At::MoreName | At::PastName, b'=') => At::Value,
+        (At::Value, b'"') => At::Quoted,
+        (At::Padding | At::MoreValue | At::PastQuoted, b' ' | b'\t') => At::Padding,
+        (At::MoreName | At::PastName, b' ' | b'\t') => At::PastName,
+        (At::Name, b' ' | b'\t') => At::Name,
+        (At::Value, b' ' | b'\t') => At::Value,
+        (At::Name | At::MoreName, _) if is_token(byte) => At::MoreName,
+        (At::Value | At::MoreValue, _) if is_token(byte) => At::MoreValue,
+        (At::Quoted, b'"') => At::PastQuoted,
+        (At::Quoted, b'\\') => At::Escaped,
+        (At::Quoted | At::Escaped, b'\t' | b' '..=b'~' | 0x80..) => At::Quoted,
+        _ => return None,
+    })
+}
+
+/// Whether a token may hold this (RFC 9110 section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn push_digit(size: u64, digit: u8) -> Result<u64, Malformed> {

@@ -37,11 +37,20 @@ enum Kind {
 }
 
 impl Content {
-    /// A body of which nothing has been read.
-    pub fn new(length: Length) -> Self {
+    /// The body of a request, of which nothing has been read.
+    pub fn of_request(length: Length) -> Self {
+        Self::new(length, Chunked::of_request)
+    }
+
+    /// The body of an answer, of which nothing has been read.
+    pub fn of_answer(length: Length) -> Self {
+        Self::new(length, Chunked::of_answer)
+    }
+
+    fn new(length: Length, chunked: fn() -> Chunked) -> Self {
         let kind = match length {
             Length::Known(length) => Kind::Known(length),
-            Length::Chunked => Kind::Chunked(Chunked::default()),
+            Length::Chunked => Kind::Chunked(chunked()),
             Length::Close => Kind::Close,
         };
         Self { over: matches!(kind, Kind::Known(0)), kind, streak: 0 }

@@ -15,7 +15,14 @@ const LIMIT: usize = 4096;
 type Read = Option<(Vec<u8>, Option<HeaderMap>, Vec<u8>)>;
 
 fn chunked<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, ahead: bool) -> Result<Read, Malformed> {
-    let mut decoder = Chunked::default();
+    chunked_by(Chunked::of_request(), pieces, ahead)
+}
+
+fn chunked_by<'a>(
+    mut decoder: Chunked,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+    ahead: bool,
+) -> Result<Read, Malformed> {
     let (mut content, mut over) = (Vec::new(), None);
     let mut input = Bytes::new();
     for piece in pieces {
@@ -44,7 +51,7 @@ fn chunked_whole(text: &str) -> Result<Read, Malformed> {
 #[test]
 fn chunks_are_joined_and_their_extensions_ignored() {
     let (content, trailers, rest) = chunked_whole(
-        "5\r\nhello\r\n00A;a=b;c=\"d e\"\r\n, world!..\r\n1 \t;x\r\n!\r\n0;last\r\nx-sum: 7\r\nhost: y\r\n\r\nHTTP",
+        "5\r\nhello\r\n00A;a=b ; c=\"d\te\\\"\u{e9}\"\r\n, world!..\r\n1 \t; x\t= y;z=\"\"\r\n!\r\n0;last\r\nx-sum: 7\r\nhost: y\r\n\r\nHTTP",
     )
     .unwrap()
     .unwrap();
@@ -85,6 +92,46 @@ fn malformed_chunks_are_refused() {
         assert!(chunked_whole(text).is_err(), "{text:?} gives {:?}", chunked_whole(text));
     }
     assert_eq!(chunked_whole("ffffffffffffffff\r\nx").unwrap(), None);
+}
+
+#[test]
+fn behind_a_size_a_request_has_extensions_and_nothing_else_and_an_answer_whatever_it_likes() {
+    for line in [
+        " ",
+        "\t",
+        ";",
+        "; ",
+        ";;",
+        ";a;",
+        ";a ",
+        ";a=",
+        ";a= ",
+        ";=b",
+        ";a==b",
+        ";a=b ",
+        ";a=b=c",
+        ";a b",
+        ";a\x01",
+        ";a=\"",
+        ";a=\"b",
+        ";a=\"b\\\"",
+        ";a=\"b\"c",
+        ";a=\"b\" ",
+        ";a=\"\x7f\"",
+        ";a=b\"c\"",
+        ";a=(",
+        " a",
+        ";\u{e9}",
+    ] {
+        let text = format!("5{line}\r\nhello\r\n0\r\n\r\n");
+        assert!(chunked_whole(&text).is_err(), "{line:?}");
+        let of_answer = chunked_by(Chunked::of_answer(), [text.as_bytes()], false).unwrap().unwrap();
+        assert_eq!((of_answer.0.as_slice(), of_answer.2.len()), (&b"hello"[..], 0), "{line:?}");
+    }
+    for line in [" \n", ";a\n", ";a\0", ";a\rb"] {
+        let text = format!("5{line}\r\nhello\r\n0\r\n\r\n");
+        assert!(chunked_by(Chunked::of_answer(), [text.as_bytes()], false).is_err(), "{line:?}");
+    }
 }
 
 fn cut<'a>(text: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {

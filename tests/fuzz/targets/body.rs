@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use switchback::wire::http1::{Content, Length, Malformed};
+use switchback::wire::http1::{Content, Malformed};
 
 /// Longest trailer section.
 const LIMIT: usize = 4096;
@@ -18,8 +18,7 @@ pub enum Read {
 }
 
 /// Reads a body that comes in `pieces`; then the connection ends.
-pub fn read<'a>(length: Length, pieces: impl IntoIterator<Item = &'a [u8]>) -> Read {
-    let mut content = Content::new(length);
+pub fn read<'a>(mut content: Content, pieces: impl IntoIterator<Item = &'a [u8]>) -> Read {
     let (mut bytes, mut trailers) = (Vec::new(), HeaderMap::new());
     let mut rest = Bytes::new();
     for piece in pieces {
@@ -50,9 +49,9 @@ pub fn read<'a>(length: Length, pieces: impl IntoIterator<Item = &'a [u8]>) -> R
 }
 
 /// The same, however it is cut.
-pub fn read_however_cut(length: Length, data: &[u8]) -> Read {
-    let whole = read(length, [data]);
-    let cut = read(length, super::pieces(data));
+pub fn read_however_cut(content: impl Fn() -> Content, data: &[u8]) -> Read {
+    let whole = read(content(), [data]);
+    let cut = read(content(), super::pieces(data));
     match (&whole, &cut) {
         (Read::Part(_), Read::Part(_)) | (Read::Broken(_), Read::Broken(_)) => {}
         _ => assert_eq!(whole, cut, "what is read depends on how it was cut"),

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use http::{Method, Request};
 use switchback::net::read_head;
-use switchback::wire::http1::Length;
+use switchback::wire::http1::{Content, Length};
 
 use super::body::read_however_cut;
 use super::by_hyper;
@@ -28,7 +28,7 @@ pub fn run(data: &[u8]) {
         let read = read_head(&mut part, MAX_HEAD, MAX_FIELDS);
         assert!(matches!(read, Ok(None)), "a part of a good head is read as {read:?}");
     }
-    let read = read_however_cut(length, &rest);
+    let read = read_however_cut(|| Content::of_request(length), &rest);
     if request.method() == Method::CONNECT {
         return;
     }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::StatusCode;
 use switchback::upstream::read_head;
+use switchback::wire::http1::Content;
 
 use super::body::read_however_cut;
 use super::by_hyper;
@@ -36,7 +37,7 @@ pub fn run(data: &[u8]) {
             }
         }
     };
-    let read = read_however_cut(length, &input);
+    let read = read_however_cut(|| Content::of_answer(length), &input);
     by_hyper::agrees(read, by_hyper::response(data), |parts| {
         assert_eq!((answer.status(), answer.version()), (parts.status, parts.version));
         assert_eq!(by_hyper::without_lengths(answer.headers()), by_hyper::without_lengths(&parts.headers));

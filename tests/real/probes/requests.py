@@ -580,9 +580,11 @@ for what, line in (
     ("an extension that is no token", "5;b[=c"),
     ("a control character in an extension", "5;a\x01"),
     ("bytes beyond ASCII in an extension", "5;a=\u00ff"),
+    ("nothing behind an extension's equals sign", "5;a="),
+    ("a blank behind an extension", "5;a "),
     ("an open quote in an extension", '5;a="'),
 ):
-    chunked(what, "9112 7.1.1", EITHER, f"{line}\r\nhello\r\n0\r\n\r\n")
+    chunked(what, "9112 7.1.1", REFUSE, f"{line}\r\nhello\r\n0\r\n\r\n")
 for size in (
     "",
     " 5",
