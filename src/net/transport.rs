@@ -43,6 +43,18 @@ impl Transport {
             Self::Plain(_) | Self::Tls(_) => None,
         }
     }
+
+    /// Has closing it be a reset, which no reader takes for an end. Sockets of other kinds than TCP
+    /// know none.
+    pub(super) fn reset_on_close(&self) {
+        let stream = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        if let StreamSocket::Tcp(stream) = &stream.socket {
+            let _ = stream.set_zero_linger();
+        }
+    }
 }
 
 /// Runs `$call` on the socket or stream of whichever kind.

@@ -104,6 +104,18 @@ impl Handler for ByPath {
                     ];
                     Response::new(BodyExt::boxed_unsync(StreamOf(frames.into_iter().collect())))
                 }
+                "/fail-later" => {
+                    // More than is gathered before it is written.
+                    let frames = [
+                        Ok(hyper::body::Frame::data(Bytes::from(vec![b'x'; 20_000]))),
+                        Err(Fault::new(FaultKind::UpstreamReset, "test")),
+                    ];
+                    Response::new(BodyExt::boxed_unsync(StreamOf(frames.into_iter().collect())))
+                }
+                "/stream" => {
+                    let frames = [Ok(hyper::body::Frame::data(Bytes::from_static(b"part")))];
+                    Response::new(BodyExt::boxed_unsync(StreamOf(frames.into_iter().collect())))
+                }
                 "/panic" => panic!("a handler's bug"),
                 "/upgrade" => {
                     let upgrade = Upgrade::take(request.extensions_mut()).unwrap();
@@ -505,6 +517,26 @@ fn a_body_that_fails_cuts_the_connection_before_its_last_chunk() {
         assert!(!answer.ends_with("0\r\n\r\n"), "{answer:?}");
         let told = running.until(Event::Closed).await;
         assert_eq!(told, [Event::Opened, Event::Failed(ConnectionFault::AnswerFailed)]);
+    });
+}
+
+#[test]
+fn an_answer_that_only_the_end_of_the_connection_ends_is_reset_where_it_fails() {
+    test(|| async {
+        let mut running = Running::plain(DownstreamSpec::default());
+        for path in ["/fail", "/fail-later"] {
+            let mut client = running.connect().await;
+            client.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            let error = client.read_to_end(&mut answer).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{path}");
+            let told = running.until(Event::Closed).await;
+            assert_eq!(told, [Event::Opened, Event::Failed(ConnectionFault::AnswerFailed)]);
+        }
+        // One that is whole ends as it should.
+        let mut client = running.connect().await;
+        let answer = exchange(&mut client, b"GET /stream HTTP/1.0\r\n\r\n").await;
+        assert!(answer.ends_with("\r\n\r\npart"), "{answer:?}");
     });
 }
 

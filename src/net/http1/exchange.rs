@@ -17,7 +17,7 @@ use super::link::{Left, Link};
 use crate::base::Fault;
 use crate::net::ConnectionFault;
 use crate::wire::body::Side;
-use crate::wire::http1::{Outgoing, Size};
+use crate::wire::http1::{Framing, Outgoing, Size};
 
 pin_project_lite::pin_project! {
     /// A request under way, or the place for one.
@@ -112,6 +112,7 @@ fn begin<B: Body>(
     let Framed { framing, ended, keep } =
         encode::head(head.status, &head.headers, size, ask, keep, &shared.clock, &mut out);
     shared.give_map(head.headers);
+    link.set_ends_by_close(framing == Framing::Close);
     let end = match (switching, keep) {
         (true, _) => End::Switched,
         (false, true) => End::Keep,
@@ -147,6 +148,7 @@ where
         }
         if outgoing.is_ended() {
             outgoing.give_back(&link.shared.lender);
+            link.set_ends_by_close(false);
             return Poll::Ready(Ok(()));
         }
         if starved {

@@ -39,6 +39,8 @@ pub(super) struct Link {
     stuck: Cell<bool>,
     /// Bytes that it has taken.
     written: Cell<u64>,
+    /// An answer is under way that the end of the connection ends.
+    ends_by_close: Cell<bool>,
     pub(super) shared: Rc<Shared>,
 }
 
@@ -89,6 +91,7 @@ impl Link {
             held: Cell::new(false),
             stuck: Cell::new(false),
             written: Cell::new(0),
+            ends_by_close: Cell::new(false),
             shared,
         })
     }
@@ -165,6 +168,20 @@ impl Link {
     /// Bytes of answers that the client has taken.
     pub(super) fn written(&self) -> u64 {
         self.written.get()
+    }
+
+    /// Notes whether an answer is under way that the end of the connection ends.
+    pub(super) fn set_ends_by_close(&self, is_so: bool) {
+        self.ends_by_close.set(is_so);
+    }
+
+    /// Closes the connection. In the middle of an answer that this would end it is reset: to its reader
+    /// a part must not look like the whole (RFC 9112 section 8).
+    pub(super) fn close(&self) {
+        let Some((io, _)) = self.take() else { return };
+        if self.ends_by_close.get() {
+            io.reset_on_close();
+        }
     }
 
     /// What must stand before an answer because a part of it has left already. Nothing else is

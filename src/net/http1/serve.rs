@@ -293,7 +293,7 @@ struct Owner(Rc<Link>);
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        drop(self.0.take());
+        self.0.close();
     }
 }
 
