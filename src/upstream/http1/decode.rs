@@ -1,8 +1,8 @@
 //! Reading the head of an answer, and how its body is delimited (RFC 9112 section 6.3).
 //!
-//! Stricter than the RFC asks where a second reader could see another message: one coding, which is
-//! `chunked`; lengths of digits that agree; no transfer coding from HTTP/1.0. The values of the
-//! fields are slices of what was read.
+//! Stricter than the RFC asks where a second reader could see another message: lines end with CRLF;
+//! one coding, which is `chunked`, and no length beside it; lengths of digits that agree; no transfer
+//! coding from HTTP/1.0. The values of the fields are slices of what was read.
 
 use std::mem::MaybeUninit;
 
@@ -11,7 +11,7 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 
 use crate::wire::http1::names::name;
-use crate::wire::http1::text::{decimal, has_token};
+use crate::wire::http1::text::{count_controls, decimal, has_token};
 use crate::wire::http1::{Length, MAX_FIELDS, Malformed, rule};
 
 /// The head of an answer.
@@ -46,6 +46,10 @@ pub(super) fn head(
         httparse::Status::Partial if input.len() <= limit => return Ok(None),
         _ => return Err(Malformed::TooLarge),
     };
+    // The parser takes a lone LF for a line's end.
+    if count_controls(input.get(..size).unwrap_or_default()) != (parsed.headers.len() + 2) * 2 {
+        return Err(Malformed::Rule("a line does not end with CRLF"));
+    }
     let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or(Malformed::Rule("its status is no status"))?;
     let version = if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
@@ -69,12 +73,17 @@ pub(super) fn head(
     if seen.chunked && version == Version::HTTP_10 {
         return Err(Malformed::Rule("HTTP/1.0 has no transfer codings"));
     }
-    let mut reusable = version == Version::HTTP_11 && !seen.close;
     if seen.chunked && seen.length.is_some() {
-        // The length is a lie, and who tells it may tell others (section 6.3).
-        headers.remove(header::CONTENT_LENGTH);
-        reusable = false;
+        return Err(Malformed::Rule("both Content-Length and Transfer-Encoding"));
     }
+    // A body that such an answer cannot have may come all the same, and would be the next answer.
+    // The length of a 304 speaks of another one (RFC 9110 section 8.6).
+    let promises_more = match status {
+        StatusCode::NO_CONTENT => seen.chunked || seen.length.is_some_and(|length| length > 0),
+        StatusCode::NOT_MODIFIED => seen.chunked,
+        _ => false,
+    };
+    let mut reusable = version == Version::HTTP_11 && !seen.close && !promises_more;
     let length = match seen.length {
         _ if bodyless => Length::Known(0),
         _ if seen.chunked => Length::Chunked,
