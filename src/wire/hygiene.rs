@@ -13,7 +13,8 @@
 //! the codecs'; it is made anew on both sides from the body's size.
 
 use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, uri::Scheme};
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use smallvec::SmallVec;
 
 use super::grpc;
@@ -348,6 +349,12 @@ fn check_target(parts: &http::request::Parts, seen: &Seen<'_>) -> Result<(), Fau
     let authority = parts.uri.authority();
     if parts.uri.path() == "*" && parts.method != Method::OPTIONS {
         return Err(bad("the target is an asterisk, and the method is not OPTIONS"));
+    }
+    // A URL may lack a path, but `:path` may not (RFC 9113 section 8.3.1), and not every server would put
+    // the slash there that it needs.
+    let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    if parts.version == Version::HTTP_2 && !path.starts_with(['/', '*']) {
+        return Err(bad("the path does not begin with a slash"));
     }
     if seen.fields & REPEATED_HOST != 0 {
         return Err(bad("more than one Host"));

@@ -122,6 +122,28 @@ fn only_http_1_1_must_have_a_host() {
 }
 
 #[test]
+fn a_path_by_http2_begins_with_a_slash() {
+    for (method, path, passes) in [
+        (Method::GET, "/", true),
+        (Method::GET, "/?q", true),
+        (Method::GET, "?q", false),
+        (Method::OPTIONS, "*", true),
+        (Method::OPTIONS, "?*", false),
+        (Method::GET, "*", false),
+    ] {
+        let mut parts = request_with("/", &[]);
+        (parts.method, parts.version) = (method, Version::HTTP_2);
+        for builder in [http::Uri::builder(), http::Uri::builder().scheme("http").authority("a")] {
+            parts.uri = builder.path_and_query(path).build().unwrap();
+            assert_eq!(request(&mut parts).is_ok(), passes, "{path}");
+        }
+    }
+    // Of a whole URL by HTTP/1.1 the path may be left out (RFC 3986 section 3.3).
+    let mut parts = request_with("http://fraud.example?q", &[HOST]);
+    assert!(request(&mut parts).is_ok());
+}
+
+#[test]
 fn what_a_sidecar_does_not_do_is_not_implemented() {
     for method in [Method::CONNECT, Method::TRACE] {
         let mut parts = request_with("/", &[HOST]);

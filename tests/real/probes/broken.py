@@ -275,6 +275,7 @@ MALFORMED = [
     ("a path with a request in it", "10.3", get(path=f"{{t}} HTTP/1.1\r\nHost: test\r\n\r\n{SMUGGLED}")),
     ("a path with a NUL", "8.3.1", get(path="{t}\0")),
     ("a path without a slash", "8.3.1", get(path="x{t}")),
+    ("a query for a path", "8.3.1", get(path="?x={t}")),
     ("a whole URL for a path", "8.3.1", get(path="http://other{t}")),
     ("a path of an asterisk", "8.3.1", get(("x-probe", "{t}"), path="*")),
     ("a method with a space", "8.3.1", get(method="GET /smuggled")),
