@@ -194,7 +194,8 @@ where
         });
         if opening.http2 {
             let io = Rewind::new(opening.bytes, transport);
-            Box::pin(self.http2.serve(io, handler, &self.latch)).await
+            let failed = |fault| self.watch.failed(fault);
+            Box::pin(self.http2.serve(io, handler, &self.latch, &failed)).await
         } else {
             Box::pin(self.http1.serve(transport, opening.bytes, handler, &self.latch)).await
         }

@@ -16,7 +16,8 @@ pub trait ConnectionWatch: 'static {
     fn refused(&self, why: Refusal) {
         let _ = why;
     }
-    /// An open connection ended for a reason worth counting; `closed` follows.
+    /// An open connection ended for a reason worth counting, and `closed` follows; or a stream of one by
+    /// HTTP/2 did, and the connection goes on.
     fn failed(&self, why: ConnectionFault) {
         let _ = why;
     }
@@ -85,11 +86,13 @@ pub enum ConnectionFault {
     Idle,
     /// Its task panicked, which is a bug.
     Panicked,
+    /// An HTTP/2 stream was refused: `h2.maxStreams` were open.
+    StreamRefused,
 }
 
 impl ConnectionFault {
     /// Every reason, for counters made in advance.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Handshake,
         Self::HandshakeTimeout,
         Self::FirstByteTimeout,
@@ -103,6 +106,7 @@ impl ConnectionFault {
         Self::Flood,
         Self::Idle,
         Self::Panicked,
+        Self::StreamRefused,
     ];
 
     /// Position in [`ConnectionFault::ALL`], for arrays of counters.
@@ -126,6 +130,7 @@ impl ConnectionFault {
             Self::Flood => "flood",
             Self::Idle => "idle",
             Self::Panicked => "panicked",
+            Self::StreamRefused => "stream_refused",
         }
     }
 }

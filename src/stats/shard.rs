@@ -189,7 +189,7 @@ impl MirrorShard {
 }
 
 /// Reasons for which a connection may end other than by agreement; `net` names them.
-pub const CONNECTION_FAULTS: usize = 13;
+pub const CONNECTION_FAULTS: usize = 14;
 
 /// What one worker counts for itself.
 #[derive(Debug, Default)]

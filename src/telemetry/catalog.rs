@@ -285,7 +285,7 @@ metrics! {
     CONNECTIONS_REFUSED = "switchback_connections_refused_total", Kind::Counter, Count, &[],
         "Client connections closed at once: too many, or no descriptor or memory left for them.";
     CONNECTION_FAULTS = "switchback_connection_faults_total", Kind::Counter, Count, &["reason"],
-        "Client connections that ended other than by agreement, by reason.";
+        "Client connections, and streams of them by HTTP/2, that ended other than by agreement, by reason.";
     HANDSHAKE_FAILURES = "switchback_tls_handshake_failures_total", Kind::Counter, Count, &[],
         "TLS handshakes of clients that failed or took too long.";
     PROTOCOL_ERRORS = "switchback_protocol_errors_total", Kind::Counter, Count, &[],

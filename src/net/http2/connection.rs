@@ -1,6 +1,5 @@
 //! One connection: reads what has come, lets the streams that can go on do so, sends what they said.
 
-use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,8 +11,9 @@ use h2::server::{Builder, Connection};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::exchange::{Exchange, begin};
-use super::flood::Counted;
+use super::flood::{Counted, Seen};
 use super::idle::{Idle, IdleFor};
+use super::late::Late;
 use super::pressure::Pressure;
 use super::streams::Streams;
 use super::wake::Turn;
@@ -51,7 +51,8 @@ impl Http2 {
         Self { builder, spec: spec.clone() }
     }
 
-    /// Serves a connection until it ends. When the latch fires the client gets a GOAWAY (RFC 9113
+    /// Serves a connection until it ends; `failed` is told of streams that ended for a reason worth
+    /// counting. When the latch fires the client gets a GOAWAY (RFC 9113
     /// section 6.8), and the connection closes after the streams it has. The task must be
     /// subscribed to the latch.
     ///
@@ -59,7 +60,8 @@ impl Http2 {
     ///
     /// [`ConnectionFault::ClientLeft`] when the byte stream fails, [`ConnectionFault::Protocol`]
     /// when either side broke off over a mistake, [`ConnectionFault::Flood`] and
-    /// [`ConnectionFault::Idle`] when a client sends too much of nothing, or nothing for too long.
+    /// [`ConnectionFault::Idle`] when a client sends too much of nothing, or nothing for too long,
+    /// [`ConnectionFault::HeaderTimeout`] when it does not finish a head, or does not begin.
     ///
     /// # Cancel safety
     ///
@@ -69,13 +71,14 @@ impl Http2 {
         io: T,
         handler: H,
         latch: &Latch,
+        failed: &dyn Fn(ConnectionFault),
     ) -> Result<(), ConnectionFault>
     where
         T: AsyncRead + AsyncWrite + Unpin,
         H: Handler,
     {
         let pressure = Pressure::new(Haste::least(self.spec.body_rate));
-        let (io, wrong) = Counted::new(io, &self.spec, Rc::clone(&pressure));
+        let (io, seen) = Counted::new(io, &self.spec, Rc::clone(&pressure));
         let io = Gather::new(io);
         let mut handshake = self.builder.handshake::<_, Bytes>(io.handle());
         let greeted = poll_fn(|cx| {
@@ -97,15 +100,21 @@ impl Http2 {
         };
         let streams = Streams::new(Arc::clone(&turn));
         let idle = Idle::new(self.spec.h2_idle_timeout);
-        let held = Rc::clone(&pressure);
+        let late = Late::new(self.spec.header_timeout, Rc::clone(&seen.begun));
+        let (pressure, told) = (Rc::clone(&pressure), false);
         let mut serving =
-            Serving { connection, io, streams, start, turn, told: false, wrong, idle, pressure: held };
-        poll_fn(|cx| serving.poll(latch, cx)).await
+            Serving { connection, io, streams, start, turn, told, seen, late, idle, pressure, failed };
+        poll_fn(|cx| {
+            let ended = serving.poll(latch, cx);
+            serving.report();
+            ended
+        })
+        .await
     }
 }
 
 /// A connection that has been greeted.
-struct Serving<T, E, S> {
+struct Serving<'a, T, E, S> {
     connection: Connection<Gather<Counted<T>>, Bytes>,
     io: Gather<Counted<T>>,
     streams: Streams<E>,
@@ -113,13 +122,15 @@ struct Serving<T, E, S> {
     turn: Arc<Turn>,
     /// The client knows that the connection is going to end.
     told: bool,
-    /// What the client does that `h2` lets pass.
-    wrong: Rc<Cell<Option<h2::Reason>>>,
+    /// What the client does that `h2` lets pass, and what `h2` does by itself.
+    seen: Seen,
+    late: Late,
     idle: Idle,
     pressure: Rc<Pressure>,
+    failed: &'a dyn Fn(ConnectionFault),
 }
 
-impl<T, E, S> Serving<T, E, S>
+impl<T, E, S> Serving<'_, T, E, S>
 where
     T: AsyncRead + AsyncWrite + Unpin,
     E: Future<Output = ()> + 'static,
@@ -136,14 +147,13 @@ where
             {
                 return Poll::Ready(ended.map_err(|error| fault_of(&error)));
             }
-            if let Some(reason) = self.wrong.get() {
-                self.connection.abrupt_shutdown(reason);
-                let _ = self.connection.poll_accept(&mut cx);
-                self.io.push(&mut cx);
-                return Poll::Ready(Err(match reason {
-                    h2::Reason::ENHANCE_YOUR_CALM => ConnectionFault::Flood,
-                    _ => ConnectionFault::Protocol,
-                }));
+            if let Some(reason) = self.seen.wrong.get() {
+                return Poll::Ready(Err(self.break_off(reason, &mut cx)));
+            }
+            // After reading, so that what has come counts.
+            if self.late.is_late(&mut cx) {
+                self.break_off(h2::Reason::NO_ERROR, &mut cx);
+                return Poll::Ready(Err(ConnectionFault::HeaderTimeout));
             }
             // After the first poll, so that a request that had arrived is answered and not shut out.
             if latch.fired() && !self.told {
@@ -188,6 +198,27 @@ where
         self.turn.end();
         task.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Tells of streams that have failed since it was last called.
+    fn report(&self) {
+        for _ in 0..self.pressure.take_given_up() {
+            (self.failed)(ConnectionFault::SendTimeout);
+        }
+        for _ in 0..self.seen.refused.take() {
+            (self.failed)(ConnectionFault::StreamRefused);
+        }
+    }
+
+    /// Ends the connection at once, and tells the client.
+    fn break_off(&mut self, reason: h2::Reason, cx: &mut Context<'_>) -> ConnectionFault {
+        self.connection.abrupt_shutdown(reason);
+        let _ = self.connection.poll_accept(cx);
+        self.io.push(cx);
+        match reason {
+            h2::Reason::ENHANCE_YOUR_CALM => ConnectionFault::Flood,
+            _ => ConnectionFault::Protocol,
+        }
     }
 
     /// Moves frames, and takes up the streams that were opened.

@@ -13,13 +13,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::head;
 use super::pressure::{Pressure, Waiting};
 use super::request::Upload;
+use super::sending::Sending;
 use crate::base::Fault;
 use crate::net::IncomingBody;
 use crate::net::slow_reader::SlowReader;
@@ -92,6 +93,12 @@ pin_project_lite::pin_project! {
             body: B,
             sender: Sender,
         },
+        /// All is said, and the body is read to its end, for those who watch it.
+        Draining {
+            #[pin]
+            body: B,
+            stream: SendStream<Bytes>,
+        },
         /// All is said.
         Over,
         /// All is said, and the end of the request is waited for.
@@ -129,6 +136,11 @@ where
                     }
                     After::Ending
                 }
+                WorkProjection::Draining { body, stream } => match body.poll_frame(cx) {
+                    Poll::Ready(Some(Ok(_))) => continue,
+                    Poll::Ready(None | Some(Err(_))) => After::Ending,
+                    Poll::Pending => return stream.poll_reset(cx).map(|_| ()),
+                },
                 WorkProjection::Over => return Poll::Ready(()),
                 WorkProjection::Ending { limit } => {
                     let ended =
@@ -138,6 +150,7 @@ where
             };
             match next {
                 After::Sending(body, sender) => this.work.set(Work::Sending { body, sender }),
+                After::Draining(body, stream) => this.work.set(Work::Draining { body, stream }),
                 After::Nothing => return Poll::Ready(()),
                 After::Ending => {
                     // First whatever may still hold the request's body goes.
@@ -154,6 +167,7 @@ where
 /// What follows the head of an answer.
 enum After<B> {
     Sending(B, Sender),
+    Draining(B, SendStream<Bytes>),
     Ending,
     Nothing,
 }
@@ -167,7 +181,11 @@ impl Opened {
     /// Sends the head of the answer.
     fn answer<B: Body>(&mut self, response: Response<B>) -> After<B> {
         let (mut head, body) = response.into_parts();
-        let ended = body.is_end_stream();
+        let over = body.is_end_stream();
+        // An answer with such a status ends with its head, whatever stands behind it (RFC 9110 section
+        // 6.4.1), and a length that is not told by its maker is none of its own.
+        let bodyless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let ended = over || bodyless;
         head::finish(&mut head.headers, (!ended).then(|| body.size_hint().exact()).flatten());
         if self.kind == Kind::Connect && head.status.is_success() {
             tracing::error!("CONNECT was granted, and there are no tunnels; this is a bug");
@@ -175,7 +193,8 @@ impl Opened {
             return After::Nothing;
         }
         match self.respond.send_response(Response::from_parts(head, ()), ended) {
-            Ok(_) if ended => After::Ending,
+            Ok(_) if over => After::Ending,
+            Ok(stream) if bodyless => After::Draining(body, stream),
             Ok(stream) => {
                 let pressure = Rc::clone(&self.pressure);
                 After::Sending(
@@ -199,7 +218,7 @@ impl Opened {
 
 /// The stream that takes an answer's body.
 struct Sender {
-    stream: SendStream<Bytes>,
+    stream: Sending,
     /// Waits for the client to have room, and whether it is the last.
     chunk: Option<(Bytes, bool)>,
     /// A chunk has been handed over.
@@ -254,6 +273,7 @@ impl Sender {
     fn new(stream: SendStream<Bytes>, silent: bool, limit: Duration, pressure: Rc<Pressure>) -> Self {
         let patience = Patience { limit, since: None, timer: None };
         let (chunk, begun, round, progress, waiting, reader) = (None, false, None, 0, None, None);
+        let stream = Sending::new(stream, Rc::clone(&pressure));
         Self { stream, chunk, begun, silent, patience, pressure, round, progress, waiting, reader }
     }
 

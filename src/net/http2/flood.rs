@@ -17,7 +17,9 @@ use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::late::Begun;
 use super::pressure::Pressure;
+use super::refusals::Refusals;
 use crate::net::DownstreamSpec;
 
 /// What frames are counted in.
@@ -32,6 +34,11 @@ const UPDATES: u64 = 10_000;
 /// an answer, and a flood earns itself nothing: what it is answered with is taken off.
 const BYTES_PER_UPDATE: u64 = 16;
 const BYTES_PER_CONTROL: u64 = 32;
+/// Kinds of frames, and the mark of the end of a header section (RFC 9113 section 6).
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
 /// The longest of our own answers to control frames: that to a PING (RFC 9113 section 6.7).
 const CONTROL_ANSWER: u64 = 17;
 
@@ -39,21 +46,30 @@ const CONTROL_ANSWER: u64 = 17;
 pub(super) struct Counted<T> {
     io: T,
     counter: Counter,
-    wrong: Rc<Cell<Option<Reason>>>,
+    seen: Seen,
+    refusals: Refusals,
     pressure: Rc<Pressure>,
 }
 
+/// What the frames tell.
+#[derive(Clone, Default)]
+pub(super) struct Seen {
+    /// Set at a flood, and where the first frame is not SETTINGS; from then on nothing is read.
+    pub(super) wrong: Rc<Cell<Option<Reason>>>,
+    /// Since when the client has been in the middle of a head, or has owed its SETTINGS.
+    pub(super) begun: Begun,
+    /// Streams that were refused, and that nobody was told of.
+    pub(super) refused: Rc<Cell<u32>>,
+}
+
 impl<T> Counted<T> {
-    /// Counts the frames of `io` by the limits of `spec`, and what it takes by `pressure`. The reason is
-    /// set at a flood, and where the first frame is not SETTINGS; from then on nothing is read.
-    pub(super) fn new(
-        io: T,
-        spec: &DownstreamSpec,
-        pressure: Rc<Pressure>,
-    ) -> (Self, Rc<Cell<Option<Reason>>>) {
-        let wrong = Rc::<Cell<Option<Reason>>>::default();
+    /// Counts the frames of `io` by the limits of `spec`, and what it takes by `pressure`.
+    pub(super) fn new(io: T, spec: &DownstreamSpec, pressure: Rc<Pressure>) -> (Self, Seen) {
         let counter = Counter::new(spec.h2_resets, spec.h2_control_frames);
-        (Self { io, counter, wrong: wrong.clone(), pressure }, wrong)
+        let seen = Seen::default();
+        seen.begun.set(Some(Instant::now()));
+        let refusals = Refusals::default();
+        (Self { io, counter, seen: seen.clone(), refusals, pressure }, seen)
     }
 }
 
@@ -63,16 +79,26 @@ impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.wrong.get().is_some() {
+        if self.seen.wrong.get().is_some() {
             return Poll::Pending;
         }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         if read.is_ready()
             && let Some(new) = buf.filled().get(before..)
-            && let Err(reason) = self.counter.bytes(new)
         {
-            self.wrong.set(Some(reason));
+            let begun = self.counter.begun;
+            if let Err(reason) = self.counter.bytes(new) {
+                self.seen.wrong.set(Some(reason));
+            }
+            match self.counter.is_within() {
+                false => self.seen.begun.set(None),
+                // It is not what had begun before.
+                true if self.counter.begun != begun || self.seen.begun.get().is_none() => {
+                    self.seen.begun.set(Some(Instant::now()));
+                }
+                true => {}
+            }
         }
         read
     }
@@ -82,6 +108,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
         if let Poll::Ready(Ok(written)) = &written {
+            let refused = self.refusals.bytes(bytes.get(..*written).unwrap_or_default());
+            self.seen.refused.set(self.seen.refused.get().saturating_add(refused));
             self.counter.sent = self.counter.sent.saturating_add(u64::try_from(*written).unwrap_or(0));
             self.pressure.wrote(*written);
         }
@@ -108,6 +136,10 @@ struct Counter {
     /// The head of a frame, as far as it has come.
     head: [u8; 9],
     had: usize,
+    /// The header section that has begun goes on in another frame.
+    open: bool,
+    /// Header sections, and frames that are of none, that have begun.
+    begun: u64,
     since: Instant,
     opened: u32,
     resets: u32,
@@ -126,6 +158,8 @@ impl Counter {
             skip: PREFACE,
             head: [0; 9],
             had: 0,
+            open: false,
+            begun: 0,
             since: Instant::now(),
             opened: 0,
             resets: 0,
@@ -133,6 +167,13 @@ impl Counter {
             updates: 0,
             sent: 0,
         }
+    }
+
+    /// Whether the bytes end within what is no content: before the SETTINGS are whole, or in the middle
+    /// of a header section or of what may become one.
+    fn is_within(&self) -> bool {
+        let [.., kind, _, _, _, _, _] = self.head;
+        !self.greeted || self.open || self.had > 0 || (self.skip > 0 && kind != DATA)
     }
 
     /// Takes note of what has come; why to give up, where it is a flood or no beginning.
@@ -161,17 +202,21 @@ impl Counter {
         let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         self.skip = length;
         let ends = flags & 1 == 1;
+        self.begun = self.begun.wrapping_add(u64::from(!self.open));
+        if matches!(kind, HEADERS | CONTINUATION) {
+            self.open = flags & END_HEADERS == 0;
+        }
         if !self.greeted {
             // `h2` takes any frame for the first.
             self.greeted = kind == 4 && !ends;
             return if self.greeted { Ok(()) } else { Err(Reason::PROTOCOL_ERROR) };
         }
         match kind {
-            0 if length > 0 || ends => return Ok(()),
-            1 => self.opened = self.opened.saturating_add(1),
+            DATA if length > 0 || ends => return Ok(()),
+            HEADERS => self.opened = self.opened.saturating_add(1),
             3 => self.resets = self.resets.saturating_add(1),
             8 => self.updates += 1,
-            9 if length > 0 => return Ok(()),
+            CONTINUATION if length > 0 => return Ok(()),
             // DATA and CONTINUATION without content, PRIORITY, SETTINGS, PING, what nobody knows.
             _ => self.control = self.control.saturating_add(1),
         }

@@ -4,8 +4,9 @@
 //! was woken meanwhile is done in one turn, whose frames leave in one write. In reading order:
 //! `connection` is that turn, `streams` the futures and `wake` how one of them says that it can go
 //! on; `exchange` is one stream from its request to the end of its answer, `request` the body
-//! that comes, `head` what an answer's head must and must not have, `date` one field of it, `flood`
-//! what a client may send for nothing, `idle` how long it may keep a connection without a stream.
+//! that comes, `head` what an answer's head must and must not have, `date` one field of it, `sending`
+//! the stream that takes it, `flood` what a client may send for nothing, `refusals` what `h2` refuses by itself, `late` how long it may take
+//! for a head, `idle` how long it may keep a connection without a stream.
 //!
 //! Absent on purpose: server push (RFC 9113 section 8.4, which clients have given up), extended
 //! CONNECT (RFC 8441), and pings of our own: TCP keepalive finds dead clients.
@@ -16,8 +17,11 @@ mod exchange;
 mod flood;
 mod head;
 mod idle;
+mod late;
 mod pressure;
+mod refusals;
 mod request;
+mod sending;
 mod streams;
 mod wake;
 

@@ -26,6 +26,8 @@ pub(super) struct Pressure {
     waiting: Cell<u32>,
     /// Bytes per second that the client must take for each of them where others wait. 0: any.
     least: u64,
+    /// Streams whose client took too little for too long, and that nobody was told of.
+    given_up: Cell<u32>,
 }
 
 /// A stream that waits for the client to take more. Dropping it ends that.
@@ -53,6 +55,16 @@ impl Pressure {
     /// Bytes per second that the client must take in all. 0: any.
     pub(super) fn least(&self) -> u64 {
         self.least.saturating_mul(self.waiting.get().into())
+    }
+
+    /// Notes a stream whose client took too little for too long.
+    pub(super) fn gave_up(&self) {
+        self.given_up.set(self.given_up.get().saturating_add(1));
+    }
+
+    /// How many such streams there have been since this was last asked.
+    pub(super) fn take_given_up(&self) -> u32 {
+        self.given_up.take()
     }
 
     /// Whether a stream that got its last chunk in `round` may have another. One that may not is to be

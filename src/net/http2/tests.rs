@@ -24,6 +24,8 @@ use tokio::sync::Notify;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{Instant, timeout};
 
+mod limits;
+
 use super::*;
 use crate::base::{Fault, FaultKind};
 use crate::net::drain::{Latch, subscribe};
@@ -46,6 +48,7 @@ struct Seen {
     dropped: Cell<usize>,
     waiting: Notify,
     release: Notify,
+    failed: RefCell<Vec<ConnectionFault>>,
 }
 
 impl Script {
@@ -133,6 +136,10 @@ impl Handler for ByPath {
                 "/trailers" => {
                     let frames = vec![data("abc"), trailers(&[("grpc-status", "0"), ("x-bin", "AA")])];
                     *response.body_mut() = script(frames);
+                }
+                "/204-full" | "/304-full" => {
+                    *response.body_mut() = script(vec![data("0123"), data("456789"), trailers(&[])]).exact();
+                    *response.status_mut() = head.uri.path().get(1..4).unwrap().parse().unwrap();
                 }
                 "/trailers-alone" => *response.body_mut() = script(vec![trailers(&[("grpc-status", "5")])]),
                 "/large" => {
@@ -238,7 +245,9 @@ fn serve(
             Server::Ours => {
                 let mut place = pin!(latch.place());
                 subscribe(place.as_mut()).await;
-                Http2::new(&spec).serve(io, handler, &latch).await
+                let seen = handler.0.clone();
+                let failed = |fault| seen.failed.borrow_mut().push(fault);
+                Http2::new(&spec).serve(io, handler, &latch, &failed).await
             }
             Server::Hypers => {
                 let service = service_fn(move |request: Request<hyper::body::Incoming>| {

@@ -1,0 +1,164 @@
+//! What ends a connection or a stream when its time is over, and what is counted of that.
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::*;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+/// The first byte of the head of `GET /`, and that there is more.
+const HEADERS: &[u8] = &[0, 0, 1, 1, 1, 0, 0, 0, 1, 0x82];
+/// One more field of it, and that there is more.
+const CONTINUATION: &[u8] = &[0, 0, 1, 9, 0, 0, 0, 0, 1, 0x90];
+
+/// A connection on which frames are made by hand.
+struct Raw {
+    io: DuplexStream,
+    served: Served,
+    seen: Rc<Seen>,
+}
+
+impl Raw {
+    async fn begin(first: &[u8]) -> Self {
+        let (ours, mut io) = duplex(1 << 20);
+        let handler = ByPath::default();
+        let seen = handler.0.clone();
+        let served = serve(Server::Ours, ours, handler, Rc::default());
+        io.write_all(PREFACE).await.unwrap();
+        io.write_all(first).await.unwrap();
+        Self { io, served, seen }
+    }
+
+    /// The kinds of the frames that come until the connection ends, and how it ended.
+    async fn rest(mut self) -> (Vec<u8>, Result<(), ConnectionFault>) {
+        let (mut bytes, mut kinds) = (Vec::new(), Vec::new());
+        self.io.read_to_end(&mut bytes).await.unwrap();
+        let mut frames = &bytes[..];
+        while let [a, b, c, kind, _, _, _, _, _, rest @ ..] = frames {
+            kinds.push(*kind);
+            frames = &rest[u32::from_be_bytes([0, *a, *b, *c]) as usize..];
+        }
+        (kinds, self.served.await.unwrap())
+    }
+}
+
+#[test]
+fn a_client_that_does_not_finish_what_it_has_begun_is_told_to_go() {
+    let limit = DownstreamSpec::default().header_timeout;
+    for (first, greeted) in [
+        (vec![], false),
+        (SETTINGS[..4].to_vec(), false),
+        ([&[0, 0, 6], &SETTINGS[3..], &[0, 1]].concat(), false),
+        ([SETTINGS, HEADERS].concat(), true),
+        ([SETTINGS, HEADERS, CONTINUATION].concat(), true),
+        ([SETTINGS, HEADERS, &CONTINUATION[..3]].concat(), true),
+        ([SETTINGS, &HEADERS[..9]].concat(), true),
+        ([SETTINGS, PING, &HEADERS[..3]].concat(), true),
+    ] {
+        test(|| async move {
+            let begun = Instant::now();
+            let (kinds, ended) = Raw::begin(&first).await.rest().await;
+            assert_eq!((kinds.last(), ended), (Some(&7), Err(ConnectionFault::HeaderTimeout)), "{first:?}");
+            // Settings are acknowledged where they came.
+            assert_eq!(kinds.iter().filter(|kind| **kind == 4).count(), 1 + usize::from(greeted));
+            let took = begun.elapsed();
+            assert!(took >= limit && took < limit * 2, "{first:?} took {took:?}");
+        });
+    }
+}
+
+#[test]
+fn a_head_that_comes_piece_by_piece_is_late_all_the_same() {
+    test(|| async {
+        let limit = DownstreamSpec::default().header_timeout;
+        let begun = Instant::now();
+        let mut raw = Raw::begin(&[SETTINGS, HEADERS].concat()).await;
+        while !raw.served.is_finished() {
+            // `h2` itself ends a connection for more frames than a head may need.
+            tokio::time::sleep(limit * 2 / 7).await;
+            let _ = raw.io.write_all(CONTINUATION).await;
+        }
+        assert!(begun.elapsed() < limit * 2);
+        assert_eq!(raw.rest().await.1, Err(ConnectionFault::HeaderTimeout));
+    });
+}
+
+#[test]
+fn a_connection_that_owes_nothing_may_rest_and_one_whose_frames_are_cut_may_go_on() {
+    test(|| async {
+        let limit = DownstreamSpec::default().header_timeout;
+        let mut raw = Raw::begin(SETTINGS).await;
+        tokio::time::sleep(limit * 3).await;
+        let (begin, rest) = PING.split_at(5);
+        raw.io.write_all(begin).await.unwrap();
+        for _ in 0..20 {
+            tokio::time::sleep(limit / 4).await;
+            raw.io.write_all(&[rest, begin].concat()).await.unwrap();
+        }
+        assert!(!raw.served.is_finished());
+    });
+}
+
+#[test]
+fn a_stream_whose_client_makes_no_room_is_counted() {
+    test(|| async {
+        let mut pair = pair(Server::Ours).await;
+        let (answer, _) = pair.client.send_request(request(Method::GET, "/large"), true).unwrap();
+        let content = answer.await.unwrap().into_body();
+        tokio::time::sleep(DownstreamSpec::default().send_timeout / 2).await;
+        assert!(pair.seen.failed.borrow().is_empty());
+        tokio::time::sleep(DownstreamSpec::default().send_timeout).await;
+        assert_eq!(*pair.seen.failed.borrow(), [ConnectionFault::SendTimeout]);
+        // The connection goes on.
+        drop(content);
+        assert!(get(&mut pair, "/exact").await.contains("0123456789"));
+        assert_eq!(pair.seen.failed.borrow().len(), 1);
+    });
+}
+
+#[test]
+fn a_client_that_resets_its_stream_is_not_counted() {
+    test(|| async {
+        let mut pair = pair(Server::Ours).await;
+        let (answer, mut sending) = pair.client.send_request(request(Method::GET, "/large"), true).unwrap();
+        let content = answer.await.unwrap().into_body();
+        sending.send_reset(Reason::CANCEL);
+        drop(content);
+        tokio::time::sleep(DownstreamSpec::default().send_timeout * 3).await;
+        assert!(pair.seen.failed.borrow().is_empty());
+    });
+}
+
+#[test]
+fn an_answer_that_cannot_have_a_body_ends_with_its_head() {
+    test(|| async {
+        for path in ["/204-full", "/304-full"] {
+            let mut pair = pair(Server::Ours).await;
+            let (answer, _) = pair.client.send_request(request(Method::GET, path), true).unwrap();
+            let answer = answer.await.unwrap();
+            assert_eq!(answer.status().as_str(), &path[1..4]);
+            assert!(!answer.headers().contains_key("content-length"), "{path}: {:?}", answer.headers());
+            assert!(answer.body().is_end_stream(), "{path}");
+            // Whoever watches the body sees it end.
+            assert_eq!((pair.seen.frames.get(), pair.seen.ended.get()), (4, true), "{path}");
+        }
+    });
+}
+
+#[test]
+fn streams_beyond_the_limit_are_refused_and_counted() {
+    test(|| async {
+        let mut raw = Raw::begin(SETTINGS).await;
+        for stream in 0..DownstreamSpec::default().h2_max_streams + 3 {
+            // `POST /wait` by `http`, and its end is to come.
+            let id = (stream * 2 + 1).to_be_bytes();
+            let frame = [&[0, 0, 9, 1, 4][..], &id, &[0x83, 0x86, 0x04, 5], b"/wait"].concat();
+            raw.io.write_all(&frame).await.unwrap();
+        }
+        while raw.seen.failed.borrow().len() < 3 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(*raw.seen.failed.borrow(), [ConnectionFault::StreamRefused; 3]);
+    });
+}
