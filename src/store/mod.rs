@@ -181,6 +181,11 @@ impl Store {
         }
     }
 
+    /// Writes that one commit takes at most.
+    pub fn writes_per_commit(&self) -> usize {
+        self.limits.writes_per_commit
+    }
+
     /// Whether what is committed outlives the process.
     pub fn is_durable(&self) -> bool {
         matches!(self.place, Place::File(_))

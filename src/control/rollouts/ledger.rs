@@ -3,18 +3,17 @@
 //! The decider never waits for a disk: a rollback is in place before anything is written. What is to
 //! be announced (an answer to a caller, a notification) waits here for its commit instead. Where the
 //! store cannot be written, deciding goes on in memory, the alarm is up and new rollouts do not
-//! start; what should have been written waits and goes first as soon as the store can be written
-//! again.
+//! start; what should have been written waits (`backlog`) and goes first as soon as the store can be
+//! written again.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::backlog::{Backlog, may_recover};
 use crate::store::{Health, Store, StoreError, Write};
 
-/// Writes that may wait for a store to recover. Beyond it the oldest are lost.
-const WAITING: usize = 10_000;
 /// Between two attempts of a store that failed.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -85,6 +84,11 @@ impl Ledger {
         self.shared.lock().health.clone()
     }
 
+    /// Whether what is written outlives the process, as long as the store is well.
+    pub(super) fn is_durable(&self) -> bool {
+        self.shared.lock().health.path.is_some()
+    }
+
     /// Whether what is written is durable now.
     pub(super) fn is_well(&self) -> bool {
         self.shared.lock().health.last_error.is_none()
@@ -146,8 +150,8 @@ impl Shared {
 }
 
 fn run(mut store: Store, shared: &Shared) {
-    // In the order of their making, before anything later.
-    let mut backlog: Vec<Write> = Vec::new();
+    // To be written before anything later.
+    let mut backlog = Backlog::default();
     loop {
         // Who delivers news takes it out of the store: how much waits is looked at until it is nothing.
         let waits = shared.lock().health.outbox.notices > 0;
@@ -159,11 +163,7 @@ fn run(mut store: Store, shared: &Shared) {
                     Err(error) => Err(error),
                 };
                 if keep && outcome.as_ref().is_err_and(may_recover) {
-                    // News is told from memory now, and would be told twice.
-                    backlog.extend(writes.into_iter().filter(|write| !matches!(write, Write::Notice(_))));
-                    let beyond = backlog.len().saturating_sub(WAITING);
-                    backlog.drain(..beyond);
-                    shared.lock().lost += u64::try_from(beyond).unwrap_or(u64::MAX);
+                    shared.lock().lost += backlog.keep(writes);
                 }
                 then(outcome);
             }
@@ -178,18 +178,17 @@ fn run(mut store: Store, shared: &Shared) {
 }
 
 /// Makes the writes that could not be made before.
-fn catch_up(store: &mut Store, shared: &Shared, backlog: &mut Vec<Write>) -> Result<(), StoreError> {
+fn catch_up(store: &mut Store, shared: &Shared, backlog: &mut Backlog) -> Result<(), StoreError> {
     if backlog.is_empty() {
         return Ok(());
     }
-    let committed = commit(store, shared, backlog);
-    match &committed {
-        Ok(()) => tracing::info!(writes = backlog.len(), "the store is written again"),
-        Err(error) if may_recover(error) => return committed,
-        Err(_) => shared.lock().lost += u64::try_from(backlog.len()).unwrap_or(u64::MAX),
+    let (writes, most, mut lost) = (backlog.len(), store.writes_per_commit(), 0);
+    let outcome = backlog.flush(most, |writes| commit(store, shared, writes), &mut lost);
+    shared.lock().lost += lost;
+    if outcome.is_ok() {
+        tracing::info!(writes, lost, "the store is written again");
     }
-    backlog.clear();
-    Ok(())
+    outcome
 }
 
 fn commit(store: &mut Store, shared: &Shared, writes: &[Write]) -> Result<(), StoreError> {
@@ -199,10 +198,6 @@ fn commit(store: &mut Store, shared: &Shared, writes: &[Write]) -> Result<(), St
         tracing::error!(%error, "the store cannot be written: what is decided is kept in memory only");
     }
     committed
-}
-
-fn may_recover(error: &StoreError) -> bool {
-    matches!(error, StoreError::Full(_) | StoreError::Busy(_) | StoreError::Io(_))
 }
 
 #[cfg(test)]
@@ -236,6 +231,64 @@ mod tests {
         assert_eq!(told.recv().unwrap(), (Ok(()), 2));
         assert!(ledger.is_well());
         assert_eq!(ledger.lost(), 0);
+    }
+
+    #[test]
+    fn how_it_ended_is_written_after_a_store_was_full_for_longer_than_one_commit_can_make_up_for() {
+        use crate::store::{Decision, Latch, Limits, Roles};
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rollouts.db");
+        let limits = Limits { file_bytes: 512 * 1024, ..Limits::default() };
+        let (mut store, _) = Store::open_with(&path, limits).unwrap();
+        let standing = |number: usize| {
+            // More than what is left beside the first one.
+            let roles = format!("{number} {}", " ".repeat(if number == 0 { 0 } else { 40_000 }));
+            Write::Roles(Roles { model: "m".to_owned(), updated_ms: 0, roles })
+        };
+        store.commit(&[rollout("a", false), standing(0)]).unwrap();
+        let mut number = 0;
+        let filler = |number: usize| {
+            let Write::Rollout(row) = rollout(&format!("filler-{number}"), true) else { unreachable!() };
+            Write::Rollout(Rollout { model: format!("filler-{number}"), state: "s".repeat(4_000), ..row })
+        };
+        while store.commit(&[filler(number)]).is_ok() {
+            number += 1;
+        }
+        let reader = store.reader().unwrap();
+        let ledger = Ledger::start(store).unwrap();
+        let (say, told) = channel();
+        let write = |writes: Vec<Write>| {
+            let say = say.clone();
+            ledger.write(writes, true, move |outcome| say.send(outcome.is_ok()).unwrap());
+        };
+        // As many as twenty minutes leave.
+        (1..1_201).for_each(|number| write(vec![standing(number), rollout("a", false)]));
+        let decision = Decision {
+            rollout: "a".to_owned(),
+            seq: 0,
+            at_ms: 0,
+            kind: "rollback".to_owned(),
+            record: "{}".to_owned(),
+        };
+        let latch =
+            Latch { model: "m".to_owned(), digest: "d".to_owned(), since_ms: 0, reason: String::new() };
+        write(vec![standing(1_201), rollout("a", true), Write::Decision(decision), Write::Latch(latch)]);
+        assert!(told.iter().take(1_201).all(|is_written| !is_written));
+        assert!(!ledger.is_well());
+        let operator = rusqlite::Connection::open(&path).unwrap();
+        operator.execute("DELETE FROM rollouts WHERE id LIKE 'filler%'", []).unwrap();
+        let began = Instant::now();
+        while !ledger.is_well() {
+            assert!(began.elapsed() < Duration::from_secs(30), "the store is never written again");
+            std::thread::yield_now();
+        }
+        assert_eq!(ledger.lost(), 0);
+        drop(ledger);
+        assert!(reader.rollout("a").unwrap().unwrap().terminal);
+        assert_eq!(reader.latches(None).unwrap().len(), 1);
+        assert!(reader.all_roles().unwrap()[0].roles.starts_with("1201 "));
+        assert_eq!(reader.decisions("a", None, 10).unwrap().len(), 1);
     }
 
     #[test]

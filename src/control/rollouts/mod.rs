@@ -10,6 +10,7 @@
 //! has left for it.
 
 mod abort;
+mod backlog;
 mod call;
 mod candidate;
 mod counts;
