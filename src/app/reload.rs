@@ -10,6 +10,7 @@ use notify::{RecursiveMode, Watcher as _};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use super::sidecar::Running;
 use crate::admin::Sidecar as _;
@@ -17,6 +18,8 @@ use crate::admin::Sidecar as _;
 /// A file is often written in several steps: a change is taken up once it has been quiet for this
 /// long.
 const QUIET: Duration = Duration::from_millis(200);
+/// Between two looks at the file, for what its folder does not tell: a link may lead anywhere.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// Reads the configuration again, on a thread of its own, so that a file that reads or a model
 /// that loads slowly does not keep signals waiting. The outcome is logged, counted and shown in
@@ -35,6 +38,20 @@ fn reload_if_changed(running: &Arc<Running>, tasks: &mut JoinSet<()>) {
     tasks.spawn_blocking(move || {
         if running.is_changed() {
             tracing::info!(why = "the file changed", "reading the configuration again");
+            let _ = running.reload();
+        }
+    });
+}
+
+/// The same, unless the file is just being written.
+fn look(path: &Path, running: &Arc<Running>, tasks: &mut JoinSet<()>) {
+    let (path, running) = (path.to_owned(), running.clone());
+    tasks.spawn_blocking(move || {
+        // Follows links. A time that lies ahead is that of a clock that was put back.
+        let written = std::fs::metadata(&path).and_then(|found| found.modified());
+        let is_quiet = written.is_ok_and(|at| at.elapsed().map_or(true, |since| since >= QUIET));
+        if is_quiet && running.is_changed() {
+            tracing::info!(why = "the file is another one", "reading the configuration again");
             let _ = running.reload();
         }
     });
@@ -80,6 +97,8 @@ pub(super) async fn until_stopped(path: &Path, running: &Arc<Running>, signals: 
         tracing::warn!(%error, "the configuration file is not watched; SIGHUP still reloads it");
     }
     let mut reloads = JoinSet::new();
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The file may have changed since it was read and before it was watched.
     reload_if_changed(running, &mut reloads);
     loop {
@@ -88,6 +107,8 @@ pub(super) async fn until_stopped(path: &Path, running: &Arc<Running>, signals: 
             _ = signals.interrupt.recv() => return,
             _ = signals.hang_up.recv() => reload(running, "SIGHUP", &mut reloads),
             Some(_) = reloads.join_next() => {}
+            // One that waits for a disk is not joined by others.
+            _ = looks.tick(), if reloads.is_empty() => look(path, running, &mut reloads),
             Some(()) = changes.recv() => {
                 while tokio::time::timeout(QUIET, changes.recv()).await.is_ok_and(|c| c.is_some()) {}
                 reload_if_changed(running, &mut reloads);
@@ -97,7 +118,8 @@ pub(super) async fn until_stopped(path: &Path, running: &Arc<Running>, signals: 
 }
 
 /// Watches the folder of the file, not the file: editors and Kubernetes replace it by renaming,
-/// the latter a link two levels up.
+/// the latter a link two levels up. What happens where a link to another folder leads is not seen from
+/// here, but looked for.
 fn watch(path: &Path, changed: mpsc::Sender<()>) -> notify::Result<notify::RecommendedWatcher> {
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         if event.is_ok_and(|e| !e.kind.is_access()) {
