@@ -2,7 +2,8 @@
 //!
 //! What was changed while running lies over the configuration as an [`Overlay`] per model. Weights
 //! that an operator set stay over a reload, unless the file's own weights of that model changed:
-//! then the file is newer, and wins. What a rollout has made of a model stays in any case.
+//! then the file is newer, and wins. What a rollout has made of a model stays in any case, even while
+//! the configuration does not have the model.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -140,6 +141,15 @@ impl Switchboard {
         Ok(())
     }
 
+    /// Keeps `overlay` for a model that the configuration does not have: should it come back, it comes
+    /// with this on top. Where it is there, nothing happens.
+    pub fn hold(&self, model: &ModelName, overlay: Overlay) {
+        let mut state = self.state();
+        if state.declared.iter().all(|m| m.name != *model) {
+            state.overlays.insert(model.clone(), overlay);
+        }
+    }
+
     /// Builds the table with `overlay` on `model`, whose versions may be new: in-process models
     /// start to load. Hand it to [`Switchboard::commit`].
     ///
@@ -255,18 +265,21 @@ impl State {
         }
     }
 
-    /// Whether an overlay stays when the configuration becomes `models`.
+    /// Whether an overlay stays when the configuration becomes `models`. What a rollout made of a model
+    /// waits for it where it is gone, and lies over it again if it comes back with its stable version.
     fn is_kept(&self, name: &ModelName, overlay: &Overlay, models: &[ModelSpec]) -> bool {
-        let weights = |specs: &[ModelSpec]| specs.iter().find(|m| m.name == *name).map(declared_weights);
-        match weights(models) {
-            None => false,
-            new => overlay.is_owned() || new == weights(&self.declared),
+        let new = models.iter().find(|m| m.name == *name);
+        let old = self.declared.iter().find(|m| m.name == *name);
+        match (new, old) {
+            (None, _) => overlay.is_owned(),
+            (Some(new), None) => overlay.is_owned() && overlay.has_stable(new),
+            (Some(new), Some(old)) => overlay.is_owned() || declared_weights(new) == declared_weights(old),
         }
     }
 }
 
-fn declared_weights(model: &ModelSpec) -> Vec<(VersionName, Weight)> {
-    // A version that comes to stand by changes nobody's weights.
+/// The weights that the configuration gives: a version that comes to stand by changes nobody's.
+pub(super) fn declared_weights(model: &ModelSpec) -> Vec<(VersionName, Weight)> {
     let live = model.versions.iter().filter(|v| v.weight > Weight::ZERO);
     live.map(|v| (v.name.clone(), v.weight)).collect()
 }
@@ -326,6 +339,25 @@ mod tests {
         set(&board, 0, 10_000);
         board.commit(prepared).await.unwrap();
         assert_eq!(now(&board), (6, 2_000, true));
+    }
+
+    #[tokio::test]
+    async fn what_a_rollout_made_of_a_model_waits_for_it_and_what_was_set_by_hand_does_not() {
+        let board = board();
+        let name = |name| VersionName::new(name).unwrap();
+        for (is_owned, weight) in [(true, 0), (false, 2_000)] {
+            let roles = [(name("v1"), crate::base::Role::Stable), (name("v2"), crate::base::Role::Retired)];
+            let overlay = Overlay {
+                roles: if is_owned { roles.to_vec() } else { Vec::new() },
+                weights: vec![(name("v1"), Weight::FULL)],
+                ..Overlay::default()
+            };
+            board.set_overlay("m", overlay).unwrap();
+            for next in [Vec::new(), models("20%", "")] {
+                board.commit(board.prepare(next).unwrap()).await.unwrap();
+            }
+            assert_eq!(now(&board).1, weight);
+        }
     }
 
     #[tokio::test]

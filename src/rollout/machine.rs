@@ -15,6 +15,7 @@
 mod commands;
 mod gates;
 mod report;
+mod stand_in;
 mod start;
 mod steps;
 mod watch;

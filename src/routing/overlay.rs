@@ -64,6 +64,13 @@ impl Overlay {
         self.roles.iter().find(|(_, role)| *role == Role::Stable).map(|(name, _)| name)
     }
 
+    /// Whether the stable version that a rollout has fixed is one of the model's, with this on top.
+    pub fn has_stable(&self, declared: &ModelSpec) -> bool {
+        self.stable().is_some_and(|stable| {
+            self.versions.iter().chain(&declared.versions).any(|version| version.name == *stable)
+        })
+    }
+
     /// The model as it is to be served: `declared` with this on top.
     pub fn apply(&self, declared: &ModelSpec) -> ModelSpec {
         let mut spec = declared.clone();

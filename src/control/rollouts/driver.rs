@@ -22,6 +22,7 @@ use super::message::Message;
 use super::model::Model;
 use super::pace::Pace;
 use super::recover;
+use super::rows::Kept;
 use super::setup::{Setup, StartError};
 use super::spec::RolloutSpec;
 use super::tell::{Apart, Teller};
@@ -97,6 +98,7 @@ pub fn start(setup: Setup) -> Result<(Rollouts, Deciding), StartError> {
     };
     let mut decider = Decider {
         models: BTreeMap::new(),
+        aside: BTreeMap::new(),
         specs: setup.specs,
         config_hash: setup.config_hash,
         tools,
@@ -107,13 +109,12 @@ pub fn start(setup: Setup) -> Result<(Rollouts, Deciding), StartError> {
         tick: setup.tick,
         degraded: false,
     };
-    for kept in opened.recovered {
-        if let Some(model) = recover::model(kept, &decider.specs, &decider.tools) {
-            decider.models.insert(model.name().clone(), model);
-        }
-    }
     // Tables first, before a single request is served.
-    decider.each(|model, tools| model.restarted(now(), tools));
+    for kept in opened.recovered {
+        decider.aside.insert(kept.state.model.clone(), kept);
+    }
+    decider.take_up();
+    decider.aside.values().for_each(|kept| recover::hold(kept, &decider.tools));
     let digests = Digests::of(decider.to_read());
     decider.start_declared(&digests);
     decider.publish();
@@ -131,6 +132,8 @@ pub fn start(setup: Setup) -> Result<(Rollouts, Deciding), StartError> {
 
 struct Decider {
     models: BTreeMap<ModelName, Model>,
+    /// What the store holds of models that the configuration does not have.
+    aside: BTreeMap<ModelName, Kept>,
     specs: Vec<RolloutSpec>,
     config_hash: String,
     tools: Tools,
@@ -211,8 +214,9 @@ impl Decider {
                 self.config_hash = config_hash;
                 for model in self.models.values_mut() {
                     let spec = self.specs.iter().find(|spec| spec.model == *model.name());
-                    model.declared(spec.cloned());
+                    model.declared(spec.cloned(), now(), &self.tools);
                 }
+                self.take_up();
                 self.read_declared();
             }
         }
@@ -233,8 +237,21 @@ impl Decider {
         }
     }
 
+    /// Takes up what was left of models that the configuration has.
+    fn take_up(&mut self) {
+        let board = &self.tools.board;
+        let found = self.aside.extract_if(.., |name, _| board.declared(name.as_str()).is_some());
+        for (name, kept) in found.collect::<Vec<_>>() {
+            if let Some(mut model) = recover::model(kept, &self.specs, &self.tools) {
+                model.restarted(now(), &self.tools);
+                self.models.insert(name, model);
+            }
+        }
+    }
+
     /// The model of this name, with what is known of it; made where it has had no rollout.
     fn model(&mut self, name: &str) -> Option<ModelName> {
+        self.take_up();
         if let Some((name, _)) = self.models.iter().find(|(known, _)| known.as_str() == name) {
             return Some(name.clone());
         }

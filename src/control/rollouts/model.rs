@@ -1,6 +1,7 @@
 //! One model's rollouts, as the decider drives them: the machine's state, what counts for it, and
 //! what is still to be done.
 
+mod coming_back;
 mod placing;
 mod start;
 mod telling;
@@ -14,6 +15,7 @@ use serde_json::Value;
 use super::abort;
 use super::call::{Call, CallError, Done, Reply};
 use super::candidate::Digests;
+use super::clock::{self, Lead};
 use super::counts::Gauge;
 use super::live::Shared;
 use super::message::Message;
@@ -23,6 +25,7 @@ use super::spec::RolloutSpec;
 use super::tools::{self, Tools};
 use super::view::ModelView;
 use crate::base::{ModelName, Role, VersionName, Weight};
+use crate::control::board::declared_weights;
 use crate::rollout::counts::Counts;
 use crate::rollout::effect::Effect;
 use crate::rollout::machine::{Command, GateAnswer, Input, What};
@@ -43,6 +46,18 @@ pub(super) struct Model {
     versions: BTreeMap<VersionName, VersionSpec>,
     /// Weights that an operator has set since the last rollout.
     weights: Option<Vec<(VersionName, Weight)>>,
+    /// What the configuration said when they were set.
+    over: Option<Vec<(VersionName, Weight)>>,
+    /// How far the state's time is ahead of this process's.
+    lead: Lead,
+    /// What both clocks said when the state was last to be kept: the system's, and ours.
+    kept_at: (Timestamp, Timestamp),
+    /// What is still to be done about how it was found.
+    found: Option<coming_back::Trouble>,
+    /// Whether the configuration had it when it was last heard of.
+    is_declared: bool,
+    /// Whether something could not be put in place because the configuration does not have it.
+    is_behind: bool,
     shared: Option<Shared>,
     gauges: Vec<Gauge>,
     ranks: Ranks,
@@ -61,6 +76,18 @@ pub(super) struct Model {
     changed: bool,
     /// The digest of the latest candidate that was told to be refused, and when.
     refused: Option<(String, Timestamp)>,
+}
+
+/// What was found of a model that was kept, beside its state.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) versions: BTreeMap<VersionName, VersionSpec>,
+    pub(super) weights: Option<Vec<(VersionName, Weight)>>,
+    pub(super) lead: Lead,
+    /// Whether a version is not to be had any more.
+    pub(super) is_lost: bool,
+    /// Whether that is the stable one, and another one has taken its place.
+    pub(super) is_replaced: bool,
 }
 
 /// Writes that are made together, and the effects that they come of.
@@ -96,22 +123,25 @@ impl Model {
     pub(super) fn new(declared: &ModelSpec, spec: Option<RolloutSpec>) -> Option<Self> {
         let stable = declared.versions.iter().find(|version| version.role == Role::Stable)?;
         let stable = VersionRef { name: stable.name.clone(), digest: String::new(), origin: Value::Null };
-        Some(Self::with(ModelState::new(declared.name.clone(), stable), spec, BTreeMap::new(), None))
+        Some(Self::with(ModelState::new(declared.name.clone(), stable), spec, Found::default()))
     }
 
     /// A model in this state.
-    pub(super) fn with(
-        state: ModelState,
-        spec: Option<RolloutSpec>,
-        versions: BTreeMap<VersionName, VersionSpec>,
-        weights: Option<Vec<(VersionName, Weight)>>,
-    ) -> Self {
+    pub(super) fn with(state: ModelState, spec: Option<RolloutSpec>, found: Found) -> Self {
+        let Found { versions, weights, lead, is_lost, is_replaced } = found;
         let seed = xxhash_rust::xxh3::xxh3_64(state.model.as_str().as_bytes());
         Self {
             state,
             spec,
             versions,
+            // Those that were kept lie over what the configuration says now.
+            over: None,
             weights,
+            lead,
+            kept_at: (clock::wall(), lead.time(clock::now())),
+            found: coming_back::Trouble::of(is_lost, is_replaced),
+            is_declared: true,
+            is_behind: false,
             shared: None,
             gauges: Vec::new(),
             ranks: Ranks::new(seed),
@@ -141,33 +171,10 @@ impl Model {
         self.state.rollout.is_none()
     }
 
-    /// The configuration's word on rollouts is another one. What runs keeps the policy it began with.
-    pub(super) fn declared(&mut self, spec: Option<RolloutSpec>) {
-        self.spec = spec;
-        self.changed = true;
-    }
-
-    /// The process has begun with this state. Says that something happened.
-    pub(super) fn restarted(&mut self, now: Timestamp, tools: &Tools) -> bool {
-        if let (Some(rollout), Some(declared)) =
-            (self.state.running(), tools.board.declared(self.name().as_str()))
-        {
-            self.shared = Some(Shared::new(rollout, &declared));
-        }
-        self.input(Input::Restarted, now, tools);
-        if let Some(weights) = self.weights.clone()
-            && !self.is_under_way()
-        {
-            let mut overlay = tools.board.overlay(self.name().as_str()).unwrap_or_default();
-            overlay.weights = weights;
-            self.put(overlay, tools);
-        }
-        true
-    }
-
     /// Looks at what was counted. Says whether anything happened but counting.
     pub(super) fn look(&mut self, now: Timestamp, tools: &Tools) -> bool {
         let Some(rollout) = self.state.running() else { return false };
+        let now = self.lead.time(now);
         self.looked = Some(Instant::now());
         let edges = rollout.reducer.slow_edges(&rollout.policy.analysis);
         let ranks = &mut self.ranks;
@@ -175,12 +182,13 @@ impl Model {
         let counts = Counts { epoch: tools.epoch, trials };
         let happened = self.input(Input::Observed(counts), now, tools);
         self.looked = None;
+        self.keep_if_set(now, tools);
         happened
     }
 
     /// A gate has answered.
     pub(super) fn answered(&mut self, answer: GateAnswer, now: Timestamp, tools: &Tools) {
-        self.input(Input::Gate(answer), now, tools);
+        self.input(Input::Gate(answer), self.lead.time(now), tools);
     }
 
     /// Hands something to the machine that it never refuses. Says whether anything came of it.
@@ -208,6 +216,7 @@ impl Model {
         now: Timestamp,
         tools: &Tools,
     ) {
+        let now = self.lead.time(now);
         let before = Box::new(Before {
             state: self.state.clone(),
             versions: self.versions.clone(),
@@ -279,8 +288,9 @@ impl Model {
             .set_weights(name.as_str(), weights.clone())
             .map_err(|e| CallError::Invalid(e.to_string()))?;
         tracing::info!(model = %name, ?weights, by = %by.name, "weights set");
-        if self.state.rollout.is_some() {
+        if self.state.rollout.is_some() || tools.ledger.is_durable() {
             self.weights = Some(weights);
+            self.over = tools.board.declared(name.as_str()).map(|declared| declared_weights(&declared));
             let batch = Batch { writes: vec![self.kept(now)], of: vec![Effect::Persist.kind()] };
             self.todo.push_back(Todo::Write(batch));
         }
@@ -397,7 +407,7 @@ impl Model {
         if self.is_under_way() {
             // It was to be superseded, and its table is gone: it goes on as after a restart.
             self.live = 0;
-            self.input(Input::Restarted, tools::now(), tools);
+            self.input(Input::Restarted, self.lead.time(tools::now()), tools);
         }
         let _ = reply.try_send(Err(CallError::Store(error.to_string())));
     }
@@ -412,14 +422,15 @@ impl Model {
     fn reply(&mut self, reply: Reply, tools: &Tools) {
         let view = self.view(tools::now(), tools);
         let rollout = view.and_then(|view| view.rollout.clone());
-        let durable =
-            tools.refused.is_none() && tools.ledger.is_well() && tools.ledger.health().path.is_some();
+        let durable = tools.refused.is_none() && tools.ledger.is_well() && tools.ledger.is_durable();
         self.answers.push((reply, Done { rollout, durable }));
     }
 
     /// The write that keeps the state.
-    fn kept(&self, now: Timestamp) -> Write {
-        rows::kept(&self.state, self.weights.as_deref(), now)
+    fn kept(&mut self, now: Timestamp) -> Write {
+        let wall = clock::wall();
+        self.kept_at = (wall, now);
+        rows::kept(&self.state, self.weights.as_deref(), self.over.as_deref(), now, wall)
     }
 
     /// The write that keeps the rollout for people.
@@ -435,6 +446,7 @@ impl Model {
         if let Some((_, view)) = self.view.as_ref().filter(|_| self.writing.is_some()) {
             return Some(Arc::clone(view));
         }
+        let now = self.lead.time(now);
         let under_way = self.is_under_way();
         if let Some((_, view)) = self.view.as_ref().filter(|(last, _)| !self.changed && !under_way && !last) {
             return Some(Arc::clone(view));

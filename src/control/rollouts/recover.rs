@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::candidate;
-use super::model::Model;
-use super::rows::Kept;
+use super::clock::Lead;
+use super::model::{Found, Model};
+use super::rows::{self, Kept, Weights};
 use super::spec::RolloutSpec;
+use super::stand_in::{held, stand_in};
 use super::tools::{self, Tools};
-use crate::base::{ModelName, VersionName, Weight};
-use crate::rollout::machine::{Command, Input, What};
-use crate::rollout::version::{Actor, VersionRef};
+use crate::base::{ModelName, Role, VersionName, Weight};
+use crate::control::board::declared_weights;
+use crate::rollout::version::VersionRef;
 use crate::routing::overlay::Overlay;
 use crate::routing::spec::{ModelSpec, VersionSpec};
 use crate::store::{Limits, Roles, Store, StoreError};
@@ -59,62 +61,90 @@ fn read(roles: &Roles) -> Option<Kept> {
     }
 }
 
-/// The model as it was left, its versions in place on the table, if the configuration still has it.
+/// The model as it was left, its versions in place on the table, if the configuration has it.
 ///
-/// A candidate that is not what it was when the rollout began, or that is not to be had any more,
-/// gets no traffic: its rollout is aborted.
+/// A version that is not what it was when the rollout began, or that is not to be had any more, gets
+/// no traffic: its rollout is to be aborted. Where that is the stable one, the configuration's takes
+/// its place, and all else stays as it was: latches, attempts, keys, numbers.
 pub(super) fn model(kept: Kept, specs: &[RolloutSpec], tools: &Tools) -> Option<Model> {
-    let Kept { mut state, weights } = kept;
+    let Kept { mut state, weights, over, wall } = kept;
     let name = state.model.clone();
-    let Some(declared) = tools.board.declared(name.as_str()) else {
-        tracing::warn!(model = %name, "the store has a model that the configuration does not declare");
-        return None;
+    let declared = tools.board.declared(name.as_str())?;
+    let now = tools::now();
+    let lead = match state.running() {
+        Some(_) => Lead::of(state.clock, wall, now),
+        None => Lead::default(),
     };
+    state.clock = state.clock.min(lead.time(now));
+    let spec = specs.iter().find(|spec| spec.model == name).cloned();
+    let mut weights = weights.map(|weights| known(&weights));
+    if state.rollout.is_none() {
+        // Nothing but weights that were set by hand, over a configuration that may be newer.
+        if over.is_none_or(|over| over != rows::weights(&declared_weights(&declared))) {
+            weights = None;
+        }
+        state.stable.name = declared.versions.iter().find(|v| v.role == Role::Stable)?.name.clone();
+        let found = Found { weights, lead, ..Found::default() };
+        return Some(Model::with(state, spec, found));
+    }
     let mut versions = BTreeMap::new();
-    let mut lost = None;
+    let mut lost = Vec::new();
     let mut wanted = vec![state.stable.clone()];
     let running = state.running().map(|rollout| [rollout.stable.clone(), rollout.candidate.clone()]);
     wanted.extend(running.into_iter().flatten());
     for version in wanted {
-        match resolve(&version, &name, &declared, tools) {
+        match resolve(&version, &name, Some(&declared), tools) {
             Ok(spec) => _ = versions.insert(version.name.clone(), spec),
-            Err(error) => lost = lost.or(Some((version, error))),
+            Err(error) => {
+                tracing::error!(model = %name, version = %version.name, %error, "a version of a rollout is not to be had any more");
+                lost.push(version.name);
+            }
         }
     }
-    if let Some((version, error)) = lost {
-        tracing::error!(model = %name, version = %version.name, %error, "a version of a rollout is not to be had any more");
-        if version.name == state.stable.name {
-            // Nothing to go back to but what the configuration says.
-            return None;
-        }
-        let by = Actor { name: "switchback".to_owned(), key: None };
-        let abort = Input::Command(Command { what: What::Abort, by });
-        if let Err(refusal) = state.handle(abort, tools::now()) {
-            tracing::error!(model = %name, %refusal, "the rollout cannot be aborted");
-        }
+    let is_replaced = lost.contains(&state.stable.name);
+    if is_replaced {
+        let stable = stand_in(&state, &declared)?;
+        tracing::warn!(model = %name, version = %stable.name, "it is stable now, as the configuration has it");
+        versions.extend(declared.find(&stable.name).map(|spec| (stable.name.clone(), spec)));
+        state.replace_stable(stable);
+        // What was set by hand may speak of what is lost.
+        let is_there = |version: &VersionName| declared.find(version).is_some();
+        weights = weights.filter(|weights| weights.iter().all(|(version, _)| is_there(version)));
     }
     admit(&name, &declared, &versions, tools);
-    let weights = weights.map(|weights| {
-        let known = weights.iter().filter_map(|(version, points)| {
-            Some((VersionName::new(version).ok()?, Weight::new(u32::from(*points)).ok()?))
-        });
-        known.collect()
+    let is_lost = !lost.is_empty();
+    Some(Model::with(state, spec, Found { versions, weights, lead, is_lost, is_replaced }))
+}
+
+/// Weights as they were kept, of what can be a version's.
+fn known(weights: &Weights) -> Vec<(VersionName, Weight)> {
+    let known = weights.iter().filter_map(|(version, points)| {
+        Some((VersionName::new(version).ok()?, Weight::new(u32::from(*points)).ok()?))
     });
-    let spec = specs.iter().find(|spec| spec.model == name).cloned();
-    Some(Model::with(state, spec, versions, weights))
+    known.collect()
+}
+
+/// Has a model that the configuration does not have come back with its stable version, if it does.
+pub(super) fn hold(kept: &Kept, tools: &Tools) {
+    let state = &kept.state;
+    tracing::warn!(model = %state.model, "the store has a model that the configuration does not declare: it waits");
+    let stable = resolve(&state.stable, &state.model, None, tools).ok();
+    if let Some(overlay) = held(state, stable) {
+        tools.board.hold(&state.model, overlay);
+    }
 }
 
 /// The version as it is to be served.
 fn resolve(
     version: &VersionRef,
     model: &ModelName,
-    declared: &ModelSpec,
+    declared: Option<&ModelSpec>,
     tools: &Tools,
 ) -> Result<VersionSpec, String> {
     let spec = match version.origin.is_null() {
         false => (tools.remake)(model, &version.origin)?,
         true => {
-            let found = declared.find(&version.name);
+            let found = declared.and_then(|declared| declared.find(&version.name));
             found.ok_or_else(|| "the configuration has no such version".to_owned())?
         }
     };
@@ -134,12 +164,17 @@ fn admit(
     versions: &BTreeMap<VersionName, VersionSpec>,
     tools: &Tools,
 ) {
-    let strangers = versions.values().filter(|spec| !declared.versions.contains(spec)).cloned();
-    let mut overlay = Overlay { versions: strangers.collect(), ..Overlay::default() };
-    if overlay.versions.is_empty() {
+    let strangers: Vec<_> =
+        versions.values().filter(|spec| !declared.versions.contains(spec)).cloned().collect();
+    if strangers.is_empty() {
         return;
     }
-    overlay.weights = declared.versions.iter().map(|v| (v.name.clone(), v.weight)).collect();
+    // Where the process already serves, what was laid over the model stays.
+    let held = tools.board.overlay(model.as_str()).filter(Overlay::is_owned);
+    let mut overlay = held.unwrap_or_else(|| {
+        Overlay::of_weights(declared.versions.iter().map(|v| (v.name.clone(), v.weight)).collect())
+    });
+    overlay.versions = strangers;
     let put = tools.board.admit(model.as_str(), overlay).map(|prepared| tools.board.put_at_once(prepared));
     if let Err(error) = put {
         tracing::error!(%model, %error, "a version that came with a rollout cannot be served");

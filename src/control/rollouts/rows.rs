@@ -19,17 +19,40 @@ use crate::store::{Decision, Latch, Roles, Write};
 #[serde(rename_all = "camelCase")]
 pub(super) struct Kept {
     pub(super) state: ModelState,
-    /// Weights that an operator has set since the last rollout, in basis points.
+    /// Weights that an operator has set since the last rollout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) weights: Option<Vec<(String, u16)>>,
+    pub(super) weights: Option<Weights>,
+    /// What the configuration said then, where there had been no rollout: if it says otherwise now, it
+    /// is newer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) over: Option<Weights>,
+    /// What the system's clock said when this was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) wall: Option<Timestamp>,
+}
+
+/// Weights by version, in basis points.
+pub(super) type Weights = Vec<(String, u16)>;
+
+/// The weights as they are kept.
+pub(super) fn weights(weights: &[(VersionName, Weight)]) -> Weights {
+    weights.iter().map(|(version, weight)| (version.to_string(), weight.basis_points())).collect()
 }
 
 /// The write that keeps what the decider must know.
-pub(super) fn kept(state: &ModelState, weights: Option<&[(VersionName, Weight)]>, now: Timestamp) -> Write {
-    let weights = weights.map(|weights| {
-        weights.iter().map(|(version, weight)| (version.to_string(), weight.basis_points())).collect()
-    });
-    let kept = Kept { state: state.clone(), weights };
+pub(super) fn kept(
+    state: &ModelState,
+    by_hand: Option<&[(VersionName, Weight)]>,
+    over: Option<&[(VersionName, Weight)]>,
+    now: Timestamp,
+    wall: Timestamp,
+) -> Write {
+    let kept = Kept {
+        state: state.clone(),
+        weights: by_hand.map(weights),
+        over: over.filter(|_| state.rollout.is_none()).map(weights),
+        wall: Some(wall),
+    };
     Write::Roles(Roles {
         model: state.model.to_string(),
         updated_ms: now.0,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::clock;
 use super::setup::StartError;
 use crate::notify::{
     Delivery, Event, EventKind, MemorySpool, Notifier, NotifyStats, Options, Receivers, Severity, Signal,
@@ -102,7 +103,7 @@ impl Teller {
         let news = Event {
             id: format!("{model}/{}/{}", kind.as_str(), at.0),
             kind,
-            at_ms: at.0,
+            at_ms: clock::wall().0,
             instance: self.instance.clone(),
             model: about.model,
             rollout: about.rollout,
@@ -145,7 +146,8 @@ impl Teller {
                 event.decision.unwrap_or(0)
             ),
             kind,
-            at_ms: event.at.0,
+            // Who delivers and who reads it knows no other clock.
+            at_ms: clock::wall().0,
             instance: self.instance.clone(),
             model: Some(event.model.clone()),
             rollout: Some(event.rollout.clone()),

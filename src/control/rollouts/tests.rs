@@ -150,3 +150,5 @@ fn a_rollout_is_tried_again_once_it_is_over_and_did_not_succeed() {
     assert_eq!((second.id.as_str(), second.attempt, &second.digest), ("again", 2, &first.digest));
     until("the step", || rollouts.views()["m"].rollout.as_ref().unwrap().phase == "Running");
 }
+
+mod coming_back;

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::super::stand_in::held;
 use super::super::tools::Tools;
 use super::super::{abort, live};
 use super::{Model, TRIALS};
@@ -17,7 +18,14 @@ impl Model {
         }
         self.live = live.trial;
         abort::before("setLive");
-        let Some(declared) = tools.board.declared(self.name().as_str()) else { return };
+        let Some(declared) = tools.board.declared(self.name().as_str()) else {
+            self.is_behind = true;
+            let stable = self.versions.get(&self.state.stable.name).cloned();
+            if let Some(overlay) = held(&self.state, stable) {
+                tools.board.hold(self.name(), overlay);
+            }
+            return;
+        };
         let table = tools.board.table();
         let served = |name: &VersionName| {
             table.model(self.state.model.as_str()).is_some_and(|model| model.version(name.as_str()).is_some())

@@ -108,6 +108,7 @@ impl Model {
         now: Timestamp,
         tools: &Tools,
     ) {
+        let now = self.lead.time(now);
         let Some(wanted) = self.spec.as_ref().and_then(|spec| spec.candidate.clone()) else { return };
         let Some(declared) = tools.board.declared(self.name().as_str()) else { return };
         let Some(spec) = declared.versions.iter().find(|version| version.name == wanted) else { return };
