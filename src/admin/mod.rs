@@ -42,6 +42,6 @@ mod tests;
 pub use self::server::{AdminServer, StartError};
 pub use self::sidecar::{
     AdminError, ConcurrencyState, ConfigState, EndpointState, EngineState, ListenerState, Live, MirrorState,
-    ModelState, ProcessState, Readiness, Reloaded, Sidecar, State, UpstreamState, VersionState,
+    ModelState, ProcessState, Readiness, Reloaded, Sidecar, State, UpstreamState, VersionState, WeightsSet,
 };
 pub use self::status::Status;

@@ -77,6 +77,8 @@ pub(super) struct WeightsDone {
     model: String,
     /// Weight by version.
     weights: BTreeMap<String, String>,
+    /// Whether they outlive the process.
+    durable: bool,
 }
 
 /// A rollout to be started.

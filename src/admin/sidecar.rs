@@ -35,7 +35,7 @@ pub trait Sidecar: Send + Sync + 'static {
         model: &str,
         weights: &[(String, String)],
         by: &Actor,
-    ) -> Result<Vec<(VersionName, Weight)>, AdminError>;
+    ) -> Result<WeightsSet, AdminError>;
 
     /// Reads the configuration again and applies it as a whole. May block: it runs on a thread of
     /// its own.
@@ -123,6 +123,15 @@ pub struct Readiness {
     pub ready: bool,
     /// If not, why; else what is nevertheless amiss.
     pub reasons: Vec<String>,
+}
+
+/// What setting weights did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WeightsSet {
+    /// The weights that are live now.
+    pub weights: Vec<(VersionName, Weight)>,
+    /// Whether they outlive the process.
+    pub durable: bool,
 }
 
 /// What a reload did.

@@ -131,7 +131,10 @@ fn weights_arrive_in_order_and_the_answer_says_what_they_are() {
         r#"{"weights": {"v2": "0.5%", "v1": "9950bp"}}"#,
     );
     assert_eq!(answer.status, 200, "{}", answer.body);
-    assert_eq!(answer.json(), json!({"model": "fraud", "weights": {"v1": "99.5%", "v2": "0.5%"}}));
+    assert_eq!(
+        answer.json(),
+        json!({"model": "fraud", "weights": {"v1": "99.5%", "v2": "0.5%"}, "durable": false})
+    );
     let asked = sidecar.asked.lock().unwrap();
     assert_eq!(asked[0].1, [("v2", "0.5%"), ("v1", "9950bp")].map(|(a, b)| (a.into(), b.into())));
 }

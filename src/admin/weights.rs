@@ -19,7 +19,8 @@ use crate::rollout::version::Actor;
 /// Give every version of a model a new weight
 ///
 /// In one step; versions that are left out get none. Refused while a rollout of the model is under
-/// way, for that has the weights.
+/// way, for that has the weights. They stay over a reload, and with a store over a restart, unless the
+/// configuration's own weights of the model change before its first rollout.
 #[utoipa::path(
     put, path = "/api/v1/models/{model}/weights", operation_id = "setWeights", tag = "models",
     params(("model" = String, Path, description = "Name of the model")),
@@ -44,10 +45,10 @@ pub(super) async fn put(
     let weights: Asked = parse(&body, "{\"weights\": {\"v1\": \"90%\", \"v2\": \"10%\"}}")?;
     let by = Actor { name: caller.name, key: None };
     let done = desk.change(move |desk| {
-        let weights = desk.sidecar.set_weights(&model, &weights.weights.0, &by)?;
-        let weights: serde_json::Map<_, _> =
-            weights.iter().map(|(name, weight)| (name.to_string(), weight.to_string().into())).collect();
-        Ok(json!({"model": model, "weights": weights}))
+        let done = desk.sidecar.set_weights(&model, &weights.weights.0, &by)?;
+        let weights = done.weights.iter().map(|(name, weight)| (name.to_string(), weight.to_string().into()));
+        let weights: serde_json::Map<_, _> = weights.collect();
+        Ok(json!({"model": model, "weights": weights, "durable": done.durable}))
     });
     Ok(Json(done.await?).into_response())
 }

@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::candidate;
 use crate::admin::{
     AdminError, ConcurrencyState, ConfigState, EndpointState, EngineState, ListenerState, Live, MirrorState,
-    ModelState, ProcessState, Readiness, Reloaded, Sidecar, State, UpstreamState, VersionState,
+    ModelState, ProcessState, Readiness, Reloaded, Sidecar, State, UpstreamState, VersionState, WeightsSet,
 };
 use crate::base::{BindAddress, ModelName, VersionName, Weight};
 use crate::config::{self, Config};
@@ -276,7 +276,7 @@ impl Sidecar for Running {
         model: &str,
         weights: &[(String, String)],
         by: &Actor,
-    ) -> Result<Vec<(VersionName, Weight)>, AdminError> {
+    ) -> Result<WeightsSet, AdminError> {
         let invalid = |e: &dyn std::fmt::Display| AdminError::Invalid(e.to_string());
         let mut parsed = Vec::with_capacity(weights.len());
         for (version, weight) in weights {
@@ -285,10 +285,11 @@ impl Sidecar for Running {
             parsed.push((version, weight));
         }
         let call = Call::Weights { model: model.to_owned(), weights: parsed, by: by.clone() };
-        self.rollouts.ask(call)?;
+        let done = self.rollouts.ask(call)?;
         let table = self.board.table();
         let model = table.model(model).ok_or_else(|| AdminError::NotFound("the model is gone".to_owned()))?;
-        Ok(model.versions.iter().map(|v| (v.spec.name.clone(), v.spec.weight)).collect())
+        let weights = model.versions.iter().map(|v| (v.spec.name.clone(), v.spec.weight)).collect();
+        Ok(WeightsSet { weights, durable: done.durable })
     }
 
     fn reload(&self) -> Result<Reloaded, AdminError> {

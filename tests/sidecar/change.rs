@@ -35,6 +35,43 @@ fn weights(sidecar: &Sidecar) -> Vec<String> {
         .collect()
 }
 
+#[test]
+fn weights_that_are_set_before_any_rollout_last_where_there_is_a_store() {
+    let (v1, v2) = (Upstream::echo("v1"), Upstream::echo("v2"));
+    let models = config(&[("v1", "90%", &v1.url()), ("v2", "10%", &v2.url())], "");
+    for (store, is_durable) in [("store: {path: '{dir}/rollouts.db'}\n", true), ("", false)] {
+        let sidecar = Sidecar::start(&(store.to_owned() + &models));
+        let answer = sidecar.put_weights("m", r#"{"v1": "0%", "v2": "100%"}"#);
+        let done: serde_json::Value = serde_json::from_str(&answer.text()).unwrap();
+        assert_eq!((answer.status, &done["durable"]), (200, &is_durable.into()), "{done}");
+        let sidecar = sidecar.killed_and_started();
+        let expected = if is_durable { ["v1 0%", "v2 100%"] } else { ["v1 90%", "v2 10%"] };
+        assert_eq!(weights(&sidecar), expected);
+    }
+}
+
+#[test]
+fn a_file_that_a_link_leads_to_is_read_again_where_no_event_tells_of_it() {
+    run(async {
+        let (v1, v2) = (Upstream::echo("v1"), Upstream::echo("v2"));
+        let sidecar = Sidecar::start(&config(&[("v1", "100%", &v1.url()), ("v2", "0%", &v2.url())], ""));
+        // From here on the file lies elsewhere.
+        let (link, elsewhere) = (sidecar.folder().join("switchback.yaml"), tempfile::tempdir().unwrap());
+        let file = elsewhere.path().join("real.yaml");
+        std::fs::copy(&link, &file).unwrap();
+        std::os::unix::fs::symlink(&file, sidecar.folder().join("link")).unwrap();
+        std::fs::rename(sidecar.folder().join("link"), &link).unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let other = text.replace("100%", "30%").replace(" 0%", " 70%");
+        assert_ne!(text, other);
+        std::fs::write(&file, other).unwrap();
+        until("the first change", async || (weights(&sidecar) == ["v1 30%", "v2 70%"]).then_some(())).await;
+        // The folder of the link stays as it is.
+        std::fs::write(&file, text).unwrap();
+        until("the second", async || (weights(&sidecar) == ["v1 100%", "v2 0%"]).then_some(())).await;
+    });
+}
+
 /// The versions that answer the next forty requests.
 fn answering(sidecar: &Sidecar) -> Vec<String> {
     let mut client = RawClient::connect(sidecar.main());

@@ -187,18 +187,16 @@ impl Sidecar for Fake {
         model: &str,
         weights: &[(String, String)],
         _by: &Actor,
-    ) -> Result<Vec<(VersionName, Weight)>, AdminError> {
+    ) -> Result<WeightsSet, AdminError> {
         if model != "fraud" {
             return Err(AdminError::NotFound(format!("there is no model {model:?}")));
         }
         self.asked.lock().unwrap().push((model.to_owned(), weights.to_vec()));
-        weights
-            .iter()
-            .map(|(version, weight)| match weight.parse() {
-                Ok(weight) => Ok((name(version), weight)),
-                Err(e) => Err(AdminError::Invalid(format!("{e}"))),
-            })
-            .collect()
+        let weights = weights.iter().map(|(version, weight)| match weight.parse() {
+            Ok(weight) => Ok((name(version), weight)),
+            Err(e) => Err(AdminError::Invalid(format!("{e}"))),
+        });
+        Ok(WeightsSet { weights: weights.collect::<Result<_, _>>()?, durable: false })
     }
 
     fn reload(&self) -> Result<Reloaded, AdminError> {
