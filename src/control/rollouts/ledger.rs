@@ -249,7 +249,7 @@ mod tests {
         store.commit(&[rollout("a", false), standing(0)]).unwrap();
         let mut number = 0;
         let filler = |number: usize| {
-            let Write::Rollout(row) = rollout(&format!("filler-{number}"), true) else { unreachable!() };
+            let Write::Rollout(row) = rollout(&format!("filler-{number}"), true) else { panic!("a rollout") };
             Write::Rollout(Rollout { model: format!("filler-{number}"), state: "s".repeat(4_000), ..row })
         };
         while store.commit(&[filler(number)]).is_ok() {
