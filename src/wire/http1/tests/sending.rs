@@ -85,8 +85,12 @@ impl AsyncWrite for Stops {
             took = took.min(*left);
             *left -= took;
         }
-        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).take(took).collect();
-        self.taken.extend(bytes);
+        let mut left = took;
+        for slice in slices {
+            let (part, _) = slice.split_at(left.min(slice.len()));
+            self.taken.extend_from_slice(part);
+            left -= part.len();
+        }
         Poll::Ready(Ok(took))
     }
 
@@ -156,8 +160,8 @@ fn messages() -> Vec<Message> {
     let bodies: [&[Step]; 6] = [
         &[],
         &[Step::Data(10), Step::Data(20)],
-        &[Step::Data(5000), Step::Data(30), Step::Data(6000)],
-        &[Step::Data(5000), Step::Rest, Step::Data(5000), Step::Rest],
+        &[Step::Data(4097), Step::Data(30), Step::Data(4097)],
+        &[Step::Data(4097), Step::Rest, Step::Data(4097), Step::Rest],
         &[Step::Data(9), Step::Data(4097), Step::Trailers],
         &[Step::Data(4097), Step::Rest, Step::Trailers],
     ];
@@ -192,12 +196,17 @@ proptest! {
         trailers: bool,
         chunked: bool,
         foresees: bool,
-        takes in proptest::collection::vec(prop_oneof![3 => 0_usize..6, 1 => 0_usize..9_000], 0..60),
+        stops in proptest::collection::vec((any::<proptest::sample::Index>(), 0_usize..4), 0..40),
     ) {
         let steps = steps.into_iter().chain(trailers.then_some(Step::Trailers)).collect();
         let message = Message { steps, chunked, foresees };
         let whole = sent(&message, []);
         prop_assert_eq!(read(&message, &whole), content(&message));
-        prop_assert!(sent(&message, takes) == whole);
+        // Around the ends of lines, where one piece of what is written meets another.
+        let ends: Vec<usize> = (1..whole.len()).filter(|&at| whole[at - 1] == b'\r' || whole[at] == b'\r').collect();
+        let mut stops: Vec<usize> = stops.iter().map(|(end, by)| end.get(&ends) + by).collect();
+        stops.extend([0]);
+        stops.sort_unstable();
+        prop_assert!(sent(&message, stops.windows(2).map(|pair| pair[1] - pair[0])) == whole);
     }
 }
