@@ -26,8 +26,8 @@ use crate::net::DownstreamSpec;
 const WINDOW: Duration = Duration::from_secs(10);
 /// What a client says first.
 const PREFACE: usize = 24;
-/// Window updates that any client may send in a window.
-const UPDATES: u64 = 10_000;
+/// Window updates that a client may send for each control frame that it may.
+const UPDATES: u64 = 10;
 /// What a client is sent earns it window updates and pings, one for each so many bytes: a stream of
 /// tokens comes in frames of some fifty bytes, each of which a client may answer with two updates, and
 /// with a ping where it measures its bandwidth by them (grpc-go does). It is little to the frames of
@@ -224,7 +224,8 @@ impl Counter {
         let earned = self.sent.saturating_sub(u64::from(self.control) * CONTROL_ANSWER);
         let most_control = u64::from(self.most_control).saturating_add(earned / BYTES_PER_CONTROL);
         let control = u64::from(self.control) > most_control;
-        let updates = self.updates > UPDATES.saturating_add(earned / BYTES_PER_UPDATE);
+        let most_updates = u64::from(self.most_control) * UPDATES;
+        let updates = self.updates > most_updates.saturating_add(earned / BYTES_PER_UPDATE);
         if !(resets || control || updates) {
             return Ok(());
         }
@@ -275,7 +276,6 @@ mod tests {
             ("data", 0, 0, 20),
             ("the end", 0, 1, 0),
             ("more of a head", 9, 0, 9),
-            ("window", 8, 0, 4),
         ] {
             assert_eq!(passed(&mut counter(), &[frame(kind, flags, length)]), 1_000, "{name}");
         }
@@ -324,10 +324,10 @@ mod tests {
         let update = frame(8, 0, 4);
         let mut few = counter();
         let flood = (0..20_000).position(|_| few.bytes(&update).is_err());
-        assert_eq!(flood, Some(10_000));
+        assert_eq!(flood, Some(500));
         let mut many = counter();
         many.sent = BYTES_PER_UPDATE * 20_000;
-        assert!((0..25_000).all(|_| many.bytes(&update).is_ok()));
+        assert!((0..20_500).all(|_| many.bytes(&update).is_ok()));
     }
 
     #[tokio::test(start_paused = true)]
