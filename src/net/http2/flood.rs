@@ -271,12 +271,9 @@ mod tests {
         ] {
             assert_eq!(passed(&mut counter(), &[frame(kind, flags, length)]), 50, "{name}");
         }
-        for (name, kind, flags, length) in [
-            ("headers", 1, 5, 20),
-            ("data", 0, 0, 20),
-            ("the end", 0, 1, 0),
-            ("more of a head", 9, 0, 9),
-        ] {
+        for (name, kind, flags, length) in
+            [("headers", 1, 5, 20), ("data", 0, 0, 20), ("the end", 0, 1, 0), ("more of a head", 9, 0, 9)]
+        {
             assert_eq!(passed(&mut counter(), &[frame(kind, flags, length)]), 1_000, "{name}");
         }
     }
