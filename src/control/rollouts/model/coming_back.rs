@@ -71,9 +71,12 @@ impl Model {
                 (self.weights, self.over) = (None, None);
                 self.keep_now(self.lead.time(now), tools);
             }
-        } else if is_declared && !was_declared {
+        } else if is_declared {
             let is_kept = overlay.is_some_and(|overlay| overlay.is_owned());
-            self.is_back(is_kept, self.lead.time(now), tools);
+            // It may have gone and come back before the first of the two was heard of here.
+            if !was_declared || !is_kept || self.is_behind {
+                self.is_back(is_kept, self.lead.time(now), tools);
+            }
         }
     }
 

@@ -59,9 +59,19 @@ impl Process {
     }
 
     fn reload(&self, config: config::Config, without: &[&str]) {
-        let prepared = self.board.prepare(some(config.models, without)).unwrap();
+        self.serve(&config, without);
+        self.declare(config, without);
+    }
+
+    /// The first half of a reload: the table.
+    fn serve(&self, config: &config::Config, without: &[&str]) {
+        let prepared = self.board.prepare(some(config.models.clone(), without)).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(self.board.commit(prepared)).unwrap();
+    }
+
+    /// The second half of a reload: the decider is told.
+    fn declare(&self, config: config::Config, without: &[&str]) {
         let specs = config.rollouts.into_iter().filter(|spec| !without.contains(&spec.model.as_str()));
         self.rollouts.declare(specs.collect(), &config.hash, None);
     }
@@ -233,6 +243,23 @@ fn a_latch_outlives_a_reload_without_the_model() {
         process.settle();
         assert_eq!((process.weight("v0"), process.weight("v2")), (100, 0));
         assert!(process.refuses("v2"));
+    });
+}
+
+#[test]
+fn a_latch_outlives_two_reloads_that_the_decider_hears_of_late() {
+    in_store(|path| {
+        let process = Process::start(path, two(1, ""), &[]);
+        let versions = version("v0", 7, "") + &version("v2", 2, ", weight: 10%");
+        let (gone, back) = (two(1, ""), config(&versions, GATE));
+        process.serve(&gone, &["m"]);
+        process.serve(&back, &[]);
+        process.declare(gone, &["m"]);
+        process.declare(back, &[]);
+        process.settle();
+        assert_eq!((process.weight("v0"), process.weight("v2")), (100, 0));
+        assert!(process.refuses("v2"));
+        assert_eq!(process.rollouts.views()["m"].stable, "v0");
     });
 }
 
