@@ -19,7 +19,7 @@ pub enum FaultKind {
     PayloadTooLarge,
     /// Header section too large.
     HeadersTooLarge,
-    /// The client did not send its request in time.
+    /// The client did not send its request, or take its answer, in time.
     RequestTimeout,
     /// What is asked for cannot be done by this backend or protocol.
     NotImplemented,

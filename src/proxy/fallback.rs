@@ -38,7 +38,7 @@ pub(super) struct Terms<'a> {
     /// When an answer must have begun.
     pub(super) deadline: &'a Deadline,
     /// Of the request's body, where not all of it has come.
-    pub(super) meter: &'a Meter,
+    pub(super) meter: &'a Rc<Meter>,
     /// Bytes per second that it must come at.
     pub(super) rate: u64,
     /// When the whole exchange must be over.
@@ -77,15 +77,22 @@ impl Spare {
         is_failure(called) && (unsent || self.replay.is_whole())
     }
 
-    /// The place of the request at stable: it keeps that among the model's, and gives that at the canary
-    /// for one at stable. `None`, and all as before, where stable has none left.
-    pub(super) fn place(&self, recorder: &mut Recorder) -> Option<Box<Place>> {
+    /// The place of the request at stable, after what came of its call: it keeps that among the model's,
+    /// and gives that at the canary for one at stable. `None`, and all as before, where stable has none
+    /// left.
+    pub(super) fn place(
+        &self,
+        recorder: &mut Recorder,
+        called: &Result<Called, Failed>,
+    ) -> Option<Box<Place>> {
         let stable = self.model.versions.get(self.model.model.stable)?.clone();
         let own = match &stable.version.limiter {
             Some(limiter) => Some(limiter.enter(Importance::Stable)?),
             None => None,
         };
-        let mut admission = recorder.take_admission();
+        // First: how long the canary took is the canary's, and its limit learns from it.
+        recorder.fell_back(called);
+        let mut admission = std::mem::take(recorder.admission());
         let of_model = admission.permits.take().and_then(|permits| {
             let [of_model, _] = *permits;
             of_model
@@ -99,17 +106,20 @@ impl Spare {
     pub(super) async fn answer(
         self,
         unsent: Option<ClientBody>,
-        place: Box<Place>,
+        mut place: Box<Place>,
         terms: Terms<'_>,
     ) -> Response<Reply> {
         let is_grpc = grpc::is_grpc(self.head.headers());
         match self.ask(unsent, &place, &terms, is_grpc).await {
             Ok((called, name)) => {
                 let idle = self.model.model.spec.idle_timeout;
-                let times = Times { idle, until: terms.until, answered: Instant::now() };
+                let times = Times { idle, until: terms.until, sent: terms.meter, answered: Instant::now() };
                 finish(place.into(), called, name, terms.client_version, times, is_grpc)
             }
             Err(fault) => {
+                if fault.kind == FaultKind::ResponseTimeout {
+                    place.admission.answered(terms.meter.came());
+                }
                 let mut response = reply::own(respond::fault(&fault, is_grpc));
                 if let Some(name) = self.stable_name() {
                     response.headers_mut().insert(reply::SERVED_BY, name);

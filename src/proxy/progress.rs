@@ -39,7 +39,12 @@ impl Elapsed {
                 );
                 Fault::new(FaultKind::RequestTimeout, detail)
             }
-            Self::Sending => ahead::too_long(),
+            Self::Sending if deadline.is_total => ahead::too_long(),
+            Self::Sending => {
+                let own = deadline.own.unwrap_or_default();
+                let detail = format!("the request was not whole within the client's deadline of {own:?}");
+                Fault::new(FaultKind::RequestTimeout, detail)
+            }
             Self::Deadline if deadline.is_total => {
                 Fault::new(FaultKind::ResponseTimeout, "no answer within the total timeout")
             }
@@ -79,17 +84,23 @@ impl Deadline {
 pub(super) struct Pace<C> {
     /// Bytes per second. 0: as slowly as it likes.
     least: u64,
-    /// It may be the client who waits for an answer before it sends more.
-    may_rest: bool,
+    /// It is a gRPC call: once a message has come, it may be the client who waits for an answer before it
+    /// sends more.
+    is_grpc: bool,
     is_crowded: C,
 }
 
 impl<C: Fn() -> bool> Pace<C> {
     /// For a body that must come at `rate` where nobody waits (0: at any). `is_crowded` tells whether
-    /// somebody does. A body that `may_rest` is the client's side of a conversation: that nothing of it
-    /// comes says nothing about who is waited for.
-    pub(super) fn new(rate: u64, may_rest: bool, is_crowded: C) -> Self {
-        Self { least: Haste::least(rate), may_rest, is_crowded }
+    /// somebody does. The body of a gRPC call is the client's side of a conversation: that nothing more
+    /// of it comes says nothing about who is waited for, once there is a message to be answered.
+    pub(super) fn new(rate: u64, is_grpc: bool, is_crowded: C) -> Self {
+        Self { least: Haste::least(rate), is_grpc, is_crowded }
+    }
+
+    /// Whether it is the client who is waited for, as `sent` knows.
+    fn is_for_client(&self, sent: &Meter) -> bool {
+        sent.is_awaited() && !(self.is_grpc && sent.has_message())
     }
 }
 
@@ -159,11 +170,16 @@ impl<F: Future, C: Fn() -> bool> Future for Within<'_, F, C> {
         }
         while this.timer.as_mut().poll(cx).is_ready() {
             if this.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                let sending = this.sent.is_awaited() && !this.pace.may_rest;
+                let sending = this.pace.is_for_client(this.sent);
                 return Poll::Ready(Err(if sending { Elapsed::Sending } else { Elapsed::Deadline }));
             }
-            if this.sent.is_awaited() && !this.pace.may_rest {
+            if this.pace.is_for_client(this.sent) {
                 *this.since = Instant::now();
+            } else if !this.pace.is_grpc
+                && let Some(came) = this.sent.came()
+            {
+                // Its end may have come long after its last byte.
+                *this.since = came.max(*this.since);
             }
             let mut until = next(*this.since, *this.limit, *this.deadline);
             if this.timer.deadline() >= until {
@@ -237,40 +253,64 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_timeout_does_not_run_while_the_client_is_waited_for() {
-        let waited = async |may_rest, until: Option<u64>| {
+        // Of a gRPC call the second byte of 100 ends the first message, or does not.
+        let waited = async |is_grpc, length: u8, until: Option<u64>| {
             let (meter, started) = (Rc::new(Meter::default()), Instant::now());
             let call = async {
-                trickle(&meter, [(Duration::from_secs(100), 1), (Duration::from_secs(100), 1)]).await;
+                let chunks = [vec![0, 0, 0, 0, length], vec![b'x']];
+                trickle(&meter, chunks.map(|chunk| (Duration::from_secs(100), chunk))).await;
                 std::future::pending::<()>().await;
             };
-            let pace = Pace::new(0, may_rest, || false);
+            let pace = Pace::new(0, is_grpc, || false);
             let deadline = until.map(|until| started + Duration::from_secs(until));
             let ended = within(Duration::from_secs(50), deadline, &meter, pace, call).await;
             (started.elapsed().as_secs(), ended.unwrap_err())
         };
-        assert_eq!(waited(false, None).await, (250, Elapsed::Limit), "its own time from the last byte on");
-        assert_eq!(waited(true, None).await, (50, Elapsed::Limit), "it may be the client who waits");
-        assert_eq!(waited(false, Some(180)).await, (180, Elapsed::Sending));
-        assert_eq!(waited(false, Some(220)).await, (220, Elapsed::Deadline));
-        assert_eq!(waited(true, Some(40)).await, (40, Elapsed::Deadline));
+        assert_eq!(waited(false, 1, None).await, (250, Elapsed::Limit), "its own time from the last byte on");
+        assert_eq!(waited(false, 1, Some(180)).await, (180, Elapsed::Sending));
+        assert_eq!(waited(false, 1, Some(220)).await, (220, Elapsed::Deadline));
+        assert_eq!(waited(true, 1, None).await, (250, Elapsed::Limit));
+        assert_eq!(waited(true, 0, None).await, (150, Elapsed::Limit), "it may be the client who waits");
+        assert_eq!(waited(true, 1, Some(140)).await, (140, Elapsed::Sending), "half a message");
+        assert_eq!(waited(true, 0, Some(140)).await, (140, Elapsed::Deadline));
+        assert_eq!(waited(true, 0, Some(40)).await, (40, Elapsed::Sending), "nothing has come");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_timeout_begins_with_the_end_of_the_request_however_long_after_its_last_byte() {
+        let (meter, started) = (Rc::new(Meter::default()), Instant::now());
+        let call = async {
+            let (feed, fed) = tokio::sync::mpsc::unbounded_channel();
+            let mut body = Limit::new(Fed(fed), u64::MAX, meter.clone());
+            feed.send(Bytes::from_static(b"all of it")).unwrap();
+            body.frame().await.unwrap().unwrap();
+            let mut end = std::pin::pin!(body.frame());
+            let asked = std::future::poll_fn(|cx| Poll::Ready(end.as_mut().poll(cx)));
+            assert!(asked.await.is_pending());
+            tokio::time::sleep(Duration::from_secs(99)).await;
+            drop(feed);
+            assert!(end.await.is_none());
+            std::future::pending::<()>().await;
+        };
+        let ended = within(Duration::from_secs(50), None, &meter, patient(), call).await;
+        assert_eq!((started.elapsed().as_secs(), ended), (149, Err(Elapsed::Limit)));
     }
 
     fn patient() -> Pace<impl Fn() -> bool> {
         Pace::new(0, false, || false)
     }
 
-    /// A body of `chunks`, each of so many bytes and after so much time, of which the first is asked for at
-    /// once.
-    async fn trickle(meter: &Rc<Meter>, chunks: impl IntoIterator<Item = (Duration, usize)>) {
+    /// A body of `chunks`, each after so much time, of which the first is asked for at once.
+    async fn trickle(meter: &Rc<Meter>, chunks: impl IntoIterator<Item = (Duration, Vec<u8>)>) {
         let (feed, fed) = tokio::sync::mpsc::unbounded_channel();
         let mut body = Limit::new(Fed(fed), u64::MAX, meter.clone());
-        for (after, size) in chunks {
+        for (after, chunk) in chunks {
             let next = body.frame();
             let mut next = std::pin::pin!(next);
             let asked = std::future::poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx)));
             assert!(asked.await.is_pending());
             tokio::time::sleep(after).await;
-            feed.send(Bytes::from(vec![b'x'; size])).unwrap();
+            feed.send(Bytes::from(chunk)).unwrap();
             next.await.unwrap().unwrap();
         }
     }
@@ -296,7 +336,7 @@ mod tests {
         let started = Instant::now();
         let meter = Rc::new(Meter::default());
         let pace = Pace::new(64, false, || started.elapsed().as_secs() >= crowded_from);
-        let body = trickle(&meter, std::iter::repeat_n((every, size), 100));
+        let body = trickle(&meter, std::iter::repeat_n((every, vec![b'x'; size]), 100));
         let result = within(Duration::from_secs(50), None, &meter, pace, body).await;
         (started.elapsed().as_secs(), result)
     }

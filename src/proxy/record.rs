@@ -107,9 +107,9 @@ impl Recorder {
             || self.version.fleet.as_ref().is_some_and(|fleet| fleet.is_crowded(JUST_NOW))
     }
 
-    /// Takes what it holds of limits: another goes on with it.
-    pub(super) fn take_admission(&mut self) -> Admission {
-        std::mem::take(&mut self.admission)
+    /// What it holds of limits.
+    pub(super) fn admission(&mut self) -> &mut Admission {
+        &mut self.admission
     }
 
     /// It was sent again.
@@ -158,7 +158,6 @@ impl Recorder {
     /// The head of the version's answer as the client gets it: from here on its body is watched for
     /// whoever compares or scores it.
     pub(super) fn answers(&mut self, head: &http::response::Parts) {
-        self.admission.answered(self.received.came());
         if let Some(seat) = &mut self.seat {
             seat.head(head);
         }

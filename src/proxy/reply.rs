@@ -8,7 +8,7 @@ use super::record::{JUST_NOW, Recorder};
 use super::worker::Worker;
 use crate::base::Fault;
 use crate::routing::origin::Origin;
-use crate::wire::body::{IdleTimeout, LateFault, Observe, Side, Watch};
+use crate::wire::body::{IdleTimeout, LateFault, Meter, Observe, Side, Watch};
 use crate::wire::respond;
 use crate::wire::rewrite::Edited;
 
@@ -43,6 +43,15 @@ impl Measure {
         match &mut self.0 {
             Companion::Recorder(recorder) => Some(recorder),
             Companion::Place(_) | Companion::Nobody => None,
+        }
+    }
+
+    /// The head of an answer has come to the request that `sent` knows.
+    pub(super) fn answered(&mut self, sent: &Meter) {
+        match &mut self.0 {
+            Companion::Recorder(recorder) => recorder.admission().answered(sent.came()),
+            Companion::Place(place) => place.admission.answered(sent.came()),
+            Companion::Nobody => {}
         }
     }
 

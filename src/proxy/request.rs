@@ -164,10 +164,10 @@ pub async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, request: Request<Inbound>
         called = Box::pin(live.ask_again(*retry, called, &deadline, &recorder)).await;
     }
     let answered = Instant::now();
-    if let Some(spare) = spare.filter(|spare| spare.is_called_for(&called))
-        && let Some(place) = spare.place(&mut recorder)
+    if let Some(spare) =
+        spare.filter(|spare| spare.is_called_for(&called) && !deadline.is_over(Duration::ZERO))
+        && let Some(place) = spare.place(&mut recorder, &called)
     {
-        recorder.fell_back(&called);
         drop(recorder);
         let unsent = called.err().and_then(|failed| failed.unsent);
         let terms = Terms { deadline: &deadline, meter: &live.meter, rate, until, client_version };
@@ -225,6 +225,7 @@ impl Live<'_> {
         let spec = &self.model.model.spec;
         let size = source.size_hint();
         let idle = IdleTimeout::new(source, Some(spec.idle_timeout), Side::Request).at_least(self.rate);
+        let idle = idle.beside(self.grpc.then(|| self.meter.clone()));
         let body = Limit::new(idle, spec.max_request_bytes, self.meter.clone());
 
         let mut grants = match self.model.mirrors.is_empty() || !self.inference {
@@ -353,7 +354,7 @@ impl Live<'_> {
                 response
             }
             Ok(called) => {
-                let times = Times { idle: spec.idle_timeout, until: self.until, answered };
+                let times = Times { idle: spec.idle_timeout, until: self.until, sent: &self.meter, answered };
                 finish(recorder.into(), called, name, client_version, times, self.grpc)
             }
         }

@@ -48,14 +48,9 @@ pub(super) async fn serve(
     };
     let name = spec.expose_version.then(|| version.version.header.clone());
     if called.response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return finish(
-            recorder.into(),
-            called,
-            name,
-            client_version,
-            Times { idle: spec.idle_timeout, until: None, answered: Instant::now() },
-            false,
-        );
+        let times =
+            Times { idle: spec.idle_timeout, until: None, sent: &Rc::default(), answered: Instant::now() };
+        return finish(recorder.into(), called, name, client_version, times, false);
     }
     let Some(server) = Upgrade::take(called.response.extensions_mut()) else {
         let fault = Fault::new(FaultKind::UpstreamProtocol, "101 without a connection");
@@ -76,6 +71,7 @@ fn finish_switch(
     name: Option<HeaderValue>,
     client_version: http::Version,
 ) -> Response<Reply> {
-    let times = Times { idle: std::time::Duration::MAX, until: None, answered: Instant::now() };
+    let idle = std::time::Duration::MAX;
+    let times = Times { idle, until: None, sent: &Rc::default(), answered: Instant::now() };
     finish(Measure::NONE, called, name, client_version, times, false)
 }

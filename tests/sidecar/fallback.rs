@@ -143,6 +143,56 @@ fn a_request_that_stable_answers_instead_keeps_its_place_and_its_deadline() {
 }
 
 #[test]
+fn nobody_is_asked_instead_once_the_total_time_is_over() {
+    let stable = Upstream::echo("stable");
+    let canary = reads_then(|s| drop(s.read(&mut [0])));
+    let sidecar = Sidecar::start(
+        &format!(
+            "listeners: [{{name: main, address: 127.0.0.1:0, allowPin: true}}]\n{}",
+            config(&stable.url(), &canary, ON)
+        )
+        .replace("timeouts: {response: 400ms}", "timeouts: {response: 1h, total: 300ms}"),
+    );
+    // A connection to stable lies ready.
+    let pinned = RawClient::connect(sidecar.main()).post("/x", "x-switchback-version: v1\r\n", b"end!");
+    assert_eq!(pinned.version(), "v1");
+    let late = RawClient::connect(sidecar.main()).post("/x", "", b"end!");
+    assert_eq!((late.status, late.header("x-switchback-error")), (504, Some("response_timeout")));
+    assert_eq!(stable.count(), 1);
+    assert_eq!(sidecar.metric("switchback_fallbacks_total", &["version=\"v2\""]), 0.0);
+}
+
+#[test]
+fn a_canary_that_hangs_lowers_its_limit_although_stable_answers() {
+    let stable = Upstream::echo("stable");
+    let canary = raw_upstream(|mut stream| {
+        let mut buffer = [0; 4096];
+        while let Ok(n) = stream.read(&mut buffer)
+            && n > 0
+        {
+            if buffer[..n].starts_with(b"GET /quick") {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+            }
+        }
+    });
+    let sidecar = Sidecar::start(
+        &config(&stable.url(), &format!("http://{canary}"), ON)
+            .replace("response: 400ms", "response: 100ms")
+            .replace("weight: 100%,", "weight: 100%, concurrency: {adaptive: {initial: 10, max: 12}},"),
+    );
+    let limit = || sidecar.metric("switchback_concurrency_limit", &["version=\"v2\""]);
+    let mut client = RawClient::connect(sidecar.main());
+    for _ in 0..200 {
+        assert_eq!(client.get("/quick").version(), "v2");
+    }
+    let before = limit();
+    for _ in 0..45 {
+        assert_eq!(client.get("/hangs").version(), "v1");
+    }
+    assert!(limit() < before, "{} after {before}", limit());
+}
+
+#[test]
 fn what_is_no_failure_of_the_canary_is_passed_on() {
     let stable = Upstream::echo("stable");
     for status in [200, 204, 302, 400, 404, 429, 501] {

@@ -167,8 +167,8 @@ async fn open(
     let (down, body) = streamed();
     seen.answer.send(grpc_answer(body)).ok().unwrap();
     let mut response = answer.await.unwrap().unwrap();
-    up.data("question").await;
-    assert_eq!(chunk(&mut seen.body).await, "question");
+    up.data(&MESSAGE[..]).await;
+    assert_eq!(seen.body.frame().await.unwrap().unwrap().into_data().unwrap(), MESSAGE[..]);
     down.data("answer").await;
     assert_eq!(chunk(response.body_mut()).await, "answer");
     (up, response, seen.body, down)
@@ -229,15 +229,44 @@ fn a_deadline_that_passes_is_answered_and_the_upstream_let_go() {
         let (url, mut calls) = upstream().await;
         let sidecar = Sidecar::start(&one_version(&url, ""));
         let mut client = Stream::two(sidecar.main()).await;
-        let (_up, body) = streamed();
-        let response = client.send(with_timeout(call(body), "50m")).await.unwrap();
-        assert_eq!((response.status().as_u16(), status(response.headers())), (200, "4"));
-        assert_eq!(response.headers()["x-switchback-error"], "deadline_exceeded");
-        assert_eq!(response.headers()["content-type"], "application/grpc");
-        let mut seen = calls.recv().await.unwrap();
-        assert_eq!(seen.head.headers["grpc-timeout"], "50m");
-        assert!(seen.body.frame().await.unwrap().is_err());
-        counted(&sidecar, &[("fault", 1)]).await;
+        // Where no message has come, it is the client who is late.
+        for (message, error) in [(&MESSAGE[..], "deadline_exceeded"), (&MESSAGE[..4], "request_timeout")] {
+            let (up, body) = streamed();
+            let asked = tokio::task::spawn_local(client.begin(with_timeout(call(body), "200m")).await);
+            assert!(up.data(message).await);
+            let mut seen = calls.recv().await.unwrap();
+            assert_eq!(seen.head.headers["grpc-timeout"], "200m");
+            let response = asked.await.unwrap().unwrap();
+            assert_eq!((response.status().as_u16(), status(response.headers())), (200, "4"));
+            assert_eq!(response.headers()["x-switchback-error"], error);
+            assert_eq!(response.headers()["content-type"], "application/grpc");
+            while seen.body.frame().await.unwrap().is_ok() {}
+        }
+        counted(&sidecar, &[("fault", 1), ("client_error", 1)]).await;
+    });
+}
+
+/// A message of two bytes.
+const MESSAGE: [u8; 7] = [0, 0, 0, 0, 2, 8, 1];
+
+#[test]
+fn a_conversation_rests_only_where_neither_side_says_anything() {
+    run(async {
+        let (url, mut calls) = upstream().await;
+        let sidecar =
+            Sidecar::start(&one_version(&url, "").replace("versions:", "timeouts: {idle: 1s}, versions:"));
+        let mut client = Stream::two(sidecar.main()).await;
+        let (up, mut response, mut seen, down) = open(&mut client, &mut calls).await;
+        for (says, hears) in [(&down, response.body_mut()), (&up, &mut seen)] {
+            for _ in 0..30 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                assert!(says.data(&MESSAGE[..]).await);
+                hears.frame().await.unwrap().unwrap();
+            }
+        }
+        // The client could go on: it is not the version's fault.
+        assert!(response.body_mut().frame().await.unwrap().is_err());
+        counted(&sidecar, &[("fault", 0), ("client_error", 1)]).await;
     });
 }
 

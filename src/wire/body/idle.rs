@@ -5,6 +5,7 @@
 //! so a body that comes with its head costs nothing.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use super::{ByteBody, Side};
+use super::{ByteBody, Meter, Side};
 use crate::base::{Fault, FaultKind};
 use crate::wire::splice::{Passage, Spliced};
 
@@ -31,6 +32,8 @@ pub struct IdleTimeout<B> {
     rate: u32,
     /// When all of it must have come.
     until: Option<Instant>,
+    /// What is known of the request, where both directions count.
+    request: Option<Rc<Meter>>,
     /// When the present wait began.
     waiting: Option<Instant>,
     /// Made on the first wait.
@@ -54,7 +57,17 @@ pin_project_lite::pin_project! {
 impl<B: ByteBody> IdleTimeout<B> {
     /// Times `inner`; `None` is no limit.
     pub fn new(inner: B, limit: Option<Duration>, side: Side) -> Self {
-        Self { inner, limit, side, done: false, rate: 0, until: None, waiting: None, waits: None }
+        Self {
+            inner,
+            limit,
+            side,
+            done: false,
+            rate: 0,
+            until: None,
+            request: None,
+            waiting: None,
+            waits: None,
+        }
     }
 
     /// The same, which also fails when it is not over at `until`.
@@ -70,13 +83,32 @@ impl<B: ByteBody> IdleTimeout<B> {
         self
     }
 
-    /// Fails where all of it should have come by now.
-    fn in_time(&mut self) -> Result<(), Fault> {
-        if self.until.is_some_and(|until| until <= Instant::now()) {
-            self.done = true;
-            return Err(too_long());
+    /// The same, as one side of a conversation of which `request` is the other, or this one. A request
+    /// may stand still once a message of it has come, for then it may be the client who waits. An answer
+    /// has its time from whatever came last of either; where the request is waited for as well when
+    /// that is over, it is no fault of whoever answers.
+    pub fn beside(mut self, request: Option<Rc<Meter>>) -> Self {
+        self.request = request;
+        self
+    }
+
+    /// Whether all of it should have come by now.
+    fn is_late(&self) -> bool {
+        self.until.is_some_and(|until| until <= Instant::now())
+    }
+
+    /// The fault of a body that should have come by now, and of which the next `is_there`.
+    fn late(&mut self, is_there: bool) -> Fault {
+        self.done = true;
+        match is_there || self.is_resting() {
+            true => too_long_for_client(),
+            false => too_long(),
         }
-        Ok(())
+    }
+
+    /// Whether the client may send more, and is waited for.
+    fn is_resting(&self) -> bool {
+        self.side == Side::Response && self.request.as_ref().is_some_and(|request| request.is_awaited())
     }
 
     /// Takes note of `bytes` that have come; fails where they come too slowly.
@@ -90,20 +122,25 @@ impl<B: ByteBody> IdleTimeout<B> {
 
     /// Nothing has come: ready with the fault where that has lasted too long.
     fn waits(&mut self, cx: &mut Context<'_>) -> Poll<Fault> {
-        let limit = self.limit;
-        match limit {
-            Some(limit) if self.is_over(limit, cx) => {
-                self.done = true;
-                let late = self.until.is_some_and(|until| until <= Instant::now());
-                Poll::Ready(if late { too_long() } else { over(self.side, limit) })
-            }
-            _ => Poll::Pending,
+        let Some(limit) = self.limit else { return Poll::Pending };
+        let may_rest =
+            self.side == Side::Request && self.request.as_ref().is_some_and(|own| own.has_message());
+        if may_rest || !self.is_over(limit, cx) {
+            return Poll::Pending;
         }
+        self.done = true;
+        Poll::Ready(match self.is_late() {
+            true => self.late(false),
+            false if self.is_resting() => over(Side::Request, limit),
+            false => over(self.side, limit),
+        })
     }
 
     /// Whether the present wait has lasted too long.
     fn is_over(&mut self, limit: Duration, cx: &mut Context<'_>) -> bool {
         let since = *self.waiting.get_or_insert_with(Instant::now);
+        let other = self.request.as_ref().filter(|_| self.side == Side::Response);
+        let since = other.and_then(|request| request.came()).map_or(since, |came| came.max(since));
         let Some(deadline) = since.checked_add(limit) else { return false };
         let deadline = self.until.map_or(deadline, |until| until.min(deadline));
         let waits = self.waits.get_or_insert_with(|| {
@@ -146,10 +183,12 @@ impl<B: ByteBody> Body for IdleTimeout<B> {
         if this.done {
             return Poll::Ready(None);
         }
-        if let Err(fault) = this.in_time() {
-            return Poll::Ready(Some(Err(fault)));
-        }
         match Pin::new(&mut this.inner).poll_frame(cx) {
+            // Where it lies ready and nobody waited for it, it is its consumer who is late.
+            Poll::Ready(Some(Ok(_))) if this.is_late() => {
+                let is_there = this.waiting.is_none();
+                Poll::Ready(Some(Err(this.late(is_there))))
+            }
             Poll::Ready(next) => {
                 let data = next.as_ref().and_then(|next| next.as_ref().ok()?.data_ref());
                 let length = data.map(Bytes::len);
@@ -181,7 +220,9 @@ impl<B: Spliced> Spliced for IdleTimeout<B> {
         if self.done {
             return Poll::Ready(Ok(None));
         }
-        self.in_time()?;
+        if self.is_late() {
+            return Poll::Ready(Err(self.late(false)));
+        }
         match self.inner.poll_splice(passage, cx) {
             Poll::Ready(Ok(Some(bytes))) => Poll::Ready(self.came(bytes).map(|()| Some(bytes))),
             Poll::Ready(moved) => {
@@ -196,6 +237,12 @@ impl<B: Spliced> Spliced for IdleTimeout<B> {
 #[cold]
 fn too_long() -> Fault {
     Fault::new(FaultKind::ResponseTimeout, "the whole exchange took longer than its total timeout")
+}
+
+#[cold]
+fn too_long_for_client() -> Fault {
+    let detail = "the client did not take its answer, or end its request, within the total timeout";
+    Fault::new(FaultKind::RequestTimeout, detail)
 }
 
 /// What is said of a request that comes at fewer than `rate` bytes per second.

@@ -22,7 +22,12 @@ pub struct Meter {
     awaited: Cell<bool>,
     /// When it last came after it had been waited for.
     came: Cell<Option<Instant>>,
+    /// Its first bytes: of a gRPC call what stands before the first message, with its length.
+    prefix: Cell<[u8; PREFIX]>,
 }
+
+/// How long the prefix of a gRPC message is.
+const PREFIX: usize = 5;
 
 impl Meter {
     /// Bytes that have passed.
@@ -38,6 +43,22 @@ impl Meter {
     /// When it last came after it had been waited for; `None` where it never was.
     pub fn came(&self) -> Option<Instant> {
         self.came.get()
+    }
+
+    /// Whether the first message of a gRPC call has passed whole (gRPC over HTTP/2,
+    /// `Length-Prefixed-Message`): only from then on can it be the client who waits.
+    pub fn has_message(&self) -> bool {
+        let [_, length @ ..] = self.prefix.get();
+        self.bytes.get() >= u64::from(u32::from_be_bytes(length)) + PREFIX as u64
+    }
+
+    fn begins(&self, chunk: &[u8]) {
+        let passed = usize::try_from(self.bytes.get()).unwrap_or(usize::MAX);
+        let mut prefix = self.prefix.get();
+        for (place, byte) in prefix.iter_mut().skip(passed).zip(chunk) {
+            *place = *byte;
+        }
+        self.prefix.set(prefix);
     }
 
     fn polled<T>(&self, poll: &Poll<T>) {
@@ -124,6 +145,9 @@ impl<B: ByteBody> Body for Limit<B> {
         match ready!(next) {
             Some(Ok(frame)) => {
                 if let Some(chunk) = frame.data_ref() {
+                    if this.meter.bytes.get() < PREFIX as u64 {
+                        this.meter.begins(chunk);
+                    }
                     if let Err(fault) = this.count(chunk.len()) {
                         return Poll::Ready(Some(Err(this.fail(fault))));
                     }

@@ -148,6 +148,105 @@ async fn a_body_must_be_over_by_its_total_time_however_steadily_it_comes() {
     assert_eq!(begun.elapsed().as_millis(), 10_500);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_its_answer_too_slowly_for_its_total_time_is_late_itself() {
+    let until = Some(tokio::time::Instant::now() + Duration::from_secs(30));
+    let steps = [data("a"), data("b"), data("c")];
+    let limit = Some(Duration::from_secs(300));
+    let mut body = IdleTimeout::new(Script::new(steps, Hint::Unknown), limit, Side::Response).until(until);
+    body.frame().await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    assert_eq!(body.frame().await.unwrap().unwrap_err().kind, FaultKind::RequestTimeout);
+    assert!(body.frame().await.is_none());
+    // It is not where the rest has not come by then; nor is anybody where all has.
+    for (rest, kind) in [(vec![Step::Sleep(50), data("b")], Some(FaultKind::ResponseTimeout)), (vec![], None)]
+    {
+        let steps = [data("a")].into_iter().chain(rest);
+        let until = Some(tokio::time::Instant::now() + Duration::from_secs(30));
+        let mut body =
+            IdleTimeout::new(Script::new(steps, Hint::Unknown), limit, Side::Response).until(until);
+        body.frame().await.unwrap().unwrap();
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        let fault = body.frame().await.map(|next| next.unwrap_err().kind);
+        assert_eq!(fault, kind);
+    }
+}
+
+/// A request of a conversation, and what is known of it.
+struct Request {
+    feed: tokio::sync::mpsc::UnboundedSender<Bytes>,
+    meter: Rc<Meter>,
+    body: Limit<IdleTimeout<Fed>>,
+}
+
+impl Request {
+    fn begin() -> Self {
+        let (feed, fed) = tokio::sync::mpsc::unbounded_channel();
+        let meter = Rc::<Meter>::default();
+        let body = IdleTimeout::new(Fed(fed), Some(Duration::from_secs(10)), Side::Request);
+        Self { feed, meter: meter.clone(), body: Limit::new(body.beside(Some(meter.clone())), 99, meter) }
+    }
+
+    /// When it fails, if that is within 100 s, once `chunk` has passed.
+    async fn fails(&mut self, chunk: &'static [u8]) -> Option<FaultKind> {
+        self.feed.send(Bytes::from_static(chunk)).unwrap();
+        self.body.frame().await.unwrap().unwrap();
+        let next = tokio::time::timeout(Duration::from_secs(100), self.body.frame()).await;
+        next.ok().map(|next| next.unwrap().unwrap_err().kind)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_of_a_conversation_may_rest_once_a_message_has_come() {
+    for part in [&[0][..], &[0, 0, 0, 0, 3], &[0, 0, 0, 0, 3, 1, 2], &[1, 0, 0, 1, 3, 1, 2, 3]] {
+        assert_eq!(Request::begin().fails(part).await, Some(FaultKind::RequestTimeout), "{part:?}");
+    }
+    for whole in [&[0, 0, 0, 0, 0][..], &[0, 0, 0, 0, 3, 1, 2, 3], &[0, 0, 0, 0, 1, 1, 0]] {
+        assert_eq!(Request::begin().fails(whole).await, None, "{whole:?}");
+    }
+    // In pieces as well.
+    let mut request = Request::begin();
+    for piece in [&[0, 0][..], &[0, 0], &[2, 1]] {
+        request.feed.send(Bytes::from_static(piece)).unwrap();
+        request.body.frame().await.unwrap().unwrap();
+    }
+    assert_eq!(request.fails(&[2]).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_a_conversation_may_rest_while_its_request_goes_on() {
+    let limit = Some(Duration::from_secs(10));
+    // Its request goes on for `bytes` seconds, and ends then or does not.
+    let ended = async |bytes: u64, ends: bool| {
+        let started = tokio::time::Instant::now();
+        let Request { feed, meter, mut body } = Request::begin();
+        let sending = async move {
+            for _ in 0..bytes {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                feed.send(Bytes::from_static(&[0])).unwrap();
+            }
+            match ends {
+                true => drop(feed),
+                false => std::mem::forget(feed),
+            }
+        };
+        let passing = async { while body.frame().await.is_some() {} };
+        let request = async {
+            futures_util::future::join(sending, passing).await;
+            std::future::pending::<()>().await;
+        };
+        let still = Script::new([Step::Sleep(1_000)], Hint::Unknown);
+        let mut answer = IdleTimeout::new(still, limit, Side::Response).beside(Some(meter));
+        tokio::select! {
+            fault = answer.frame() => (fault.unwrap().unwrap_err().kind, started.elapsed().as_secs()),
+            () = request => unreachable!("it has no end"),
+        }
+    };
+    assert_eq!(ended(0, false).await, (FaultKind::RequestTimeout, 10));
+    assert_eq!(ended(30, false).await, (FaultKind::RequestTimeout, 40));
+    assert_eq!(ended(30, true).await, (FaultKind::IdleTimeout, 40));
+}
+
 /// A body that comes as it is sent.
 struct Fed(tokio::sync::mpsc::UnboundedReceiver<Bytes>);
 
