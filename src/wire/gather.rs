@@ -61,10 +61,10 @@ impl<T: AsyncWrite + Unpin> Gather<T> {
         self.0.borrow_mut().quiet = false;
     }
 
-    /// Whether all that was laid down has been sent.
+    /// Whether all that was laid down has been sent, and has left the stream below as well.
     pub fn is_sent(&self) -> bool {
         let inner = self.0.borrow();
-        inner.sent == inner.held.len()
+        inner.sent == inner.held.len() && !inner.unflushed
     }
 
     /// Ends a turn: sends what was laid down, as far as the stream takes it; `cx` is woken when it

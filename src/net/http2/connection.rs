@@ -14,7 +14,9 @@ use super::exchange::{Exchange, begin};
 use super::flood::{Counted, Seen};
 use super::idle::{Idle, IdleFor};
 use super::late::Late;
+use super::patience::Unread;
 use super::pressure::Pressure;
+use super::sending::SEND_BUFFER;
 use super::streams::Streams;
 use super::wake::Turn;
 use crate::net::drain::Latch;
@@ -22,8 +24,6 @@ use crate::net::{ConnectionFault, DownstreamSpec, Handler};
 use crate::wire::body::Haste;
 use crate::wire::gather::Gather;
 
-/// Answer bytes buffered for one stream that its client does not read.
-const SEND_BUFFER: usize = 256 * 1024;
 /// Streams taken up before those that can go on do so.
 const ACCEPTED_AT_ONCE: usize = 128;
 /// How often in one turn of the task reading, streams and writing may set each other going. Then
@@ -61,7 +61,8 @@ impl Http2 {
     /// [`ConnectionFault::ClientLeft`] when the byte stream fails, [`ConnectionFault::Protocol`]
     /// when either side broke off over a mistake, [`ConnectionFault::Flood`] and
     /// [`ConnectionFault::Idle`] when a client sends too much of nothing, or nothing for too long,
-    /// [`ConnectionFault::HeaderTimeout`] when it does not finish a head, or does not begin.
+    /// [`ConnectionFault::HeaderTimeout`] when it does not finish a head, or does not begin,
+    /// [`ConnectionFault::SendTimeout`] when it takes nothing of what lies ready for it.
     ///
     /// # Cancel safety
     ///
@@ -101,9 +102,21 @@ impl Http2 {
         let streams = Streams::new(Arc::clone(&turn));
         let idle = Idle::new(self.spec.h2_idle_timeout);
         let late = Late::new(self.spec.header_timeout, Rc::clone(&seen.begun));
-        let (pressure, told) = (Rc::clone(&pressure), false);
-        let mut serving =
-            Serving { connection, io, streams, start, turn, told, seen, late, idle, pressure, failed };
+        let (pressure, told, unread) = (Rc::clone(&pressure), false, Unread::new(send_timeout));
+        let mut serving = Serving {
+            connection,
+            io,
+            streams,
+            start,
+            turn,
+            told,
+            seen,
+            late,
+            idle,
+            unread,
+            pressure,
+            failed,
+        };
         poll_fn(|cx| {
             let ended = serving.poll(latch, cx);
             serving.report();
@@ -126,6 +139,7 @@ struct Serving<'a, T, E, S> {
     seen: Seen,
     late: Late,
     idle: Idle,
+    unread: Unread,
     pressure: Rc<Pressure>,
     failed: &'a dyn Fn(ConnectionFault),
 }
@@ -177,8 +191,7 @@ where
                     self.turn.set_connection();
                     continue;
                 }
-                if self.io.is_sent() && self.pressure.drained() {
-                    self.streams.wake_all();
+                if self.settle(&mut cx)? {
                     continue;
                 }
                 self.turn.end();
@@ -192,12 +205,27 @@ where
             self.turn.set_connection();
         }
         // Others may keep the task at work for ever; nobody is to wait until it rests.
-        if self.io.is_sent() && self.pressure.drained() {
-            self.streams.wake_all();
-        }
+        self.settle(&mut cx)?;
         self.turn.end();
         task.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// What follows from how much the socket took. `true` where streams can go on. An answer may be over for
+    /// its stream and lie here all the same, so it is the connection that ends where nothing is taken.
+    fn settle(&mut self, cx: &mut Context<'_>) -> Result<bool, ConnectionFault> {
+        if self.io.is_sent() {
+            self.unread.none();
+            let go_on = self.pressure.drained();
+            if go_on {
+                self.streams.wake_all();
+            }
+            return Ok(go_on);
+        }
+        match self.unread.is_over(self.pressure.progress(), cx) {
+            true => Err(ConnectionFault::SendTimeout),
+            false => Ok(false),
+        }
     }
 
     /// Tells of streams that have failed since it was last called.

@@ -15,12 +15,13 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Sleep, sleep};
 
 use super::head;
+use super::patience::Patience;
 use super::pressure::{Pressure, Waiting};
 use super::request::Upload;
-use super::sending::Sending;
+use super::sending::{SEND_BUFFER, Sending};
 use crate::base::Fault;
 use crate::net::IncomingBody;
 use crate::net::slow_reader::SlowReader;
@@ -219,15 +220,13 @@ impl Opened {
 /// The stream that takes an answer's body.
 struct Sender {
     stream: Sending,
-    /// Waits for the client to have room, and whether it is the last.
+    /// Waits for the client to have room, and whether it is the last. Never empty.
     chunk: Option<(Bytes, bool)>,
-    /// A chunk has been handed over.
-    begun: bool,
     /// The body is read to its end, for those who watch it, and not sent.
     silent: bool,
     patience: Patience,
     pressure: Rc<Pressure>,
-    /// When the last chunk was handed over.
+    /// When something was last handed over.
     round: Option<u32>,
     /// What the client had taken when this stream last waited for it to take more.
     progress: u64,
@@ -235,29 +234,6 @@ struct Sender {
     waiting: Option<Waiting>,
     /// Made at the first wait.
     reader: Option<Box<SlowReader>>,
-}
-
-/// How long a client may take to make room.
-struct Patience {
-    limit: Duration,
-    since: Option<Instant>,
-    /// Made at the first wait. It fires early where there was room meanwhile, and is moved.
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Patience {
-    /// Ready when there has been no room for too long.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let until = *self.since.get_or_insert_with(Instant::now) + self.limit;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
-        while timer.as_mut().poll(cx).is_ready() {
-            if timer.deadline() >= until {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(until);
-        }
-        Poll::Pending
-    }
 }
 
 /// The answer was not sent to its end.
@@ -271,13 +247,14 @@ impl From<h2::Error> for Broken {
 
 impl Sender {
     fn new(stream: SendStream<Bytes>, silent: bool, limit: Duration, pressure: Rc<Pressure>) -> Self {
-        let patience = Patience { limit, since: None, timer: None };
-        let (chunk, begun, round, progress, waiting, reader) = (None, false, None, 0, None, None);
+        let patience = Patience::new(limit);
+        let (chunk, round, progress, waiting, reader) = (None, None, 0, None, None);
         let stream = Sending::new(stream, Rc::clone(&pressure));
-        Self { stream, chunk, begun, silent, patience, pressure, round, progress, waiting, reader }
+        Self { stream, chunk, silent, patience, pressure, round, progress, waiting, reader }
     }
 
-    /// Sends what can be sent now. At most one chunk is held beyond what the client has room for.
+    /// Sends what can be sent now. At most one chunk is held beyond what the client has room for, and it is
+    /// held here: `h2` would keep it for as long as the client likes, and let the stream end.
     fn poll<B>(
         &mut self,
         mut body: Pin<&mut B>,
@@ -289,28 +266,25 @@ impl Sender {
     {
         loop {
             if let Some((data, last)) = self.chunk.take() {
-                if !self.poll_room(cx)? {
+                let room = self.poll_room(cx)?;
+                if room == 0 || !self.is_its_turn() {
                     self.chunk = Some((data, last));
                     return self.poll_patience(|| in_the_way(body.as_ref().get_ref()), cx);
                 }
-                self.patience.since = None;
-                self.hand_over(data, last)?;
-                if last {
+                self.patience.restart();
+                self.hand_over(data, last, room)?;
+                if last && self.chunk.is_none() {
                     return Poll::Ready(Ok(()));
                 }
+                continue;
             }
-            if !self.silent && !self.pressure.allows(self.round) {
-                // As long as the client takes anything, it is the others' turn and nobody's fault.
-                let progress = self.pressure.progress();
-                if self.progress != progress {
-                    (self.progress, self.patience.since) = (progress, None);
-                }
+            if !self.silent && !self.is_its_turn() {
                 return self.poll_patience(|| in_the_way(body.as_ref().get_ref()), cx);
             }
             let frame = match body.as_mut().poll_frame(cx) {
                 Poll::Pending => {
                     // The client has room: it is the upstream that is waited for.
-                    self.patience.since = None;
+                    self.patience.restart();
                     self.rest();
                     return self.poll_reset(cx);
                 }
@@ -328,19 +302,11 @@ impl Sender {
             match frame.into_data() {
                 Ok(data) => {
                     let last = body.is_end_stream();
-                    if self.begun && !data.is_empty() {
-                        // Asks for little: what is asked for is kept from other streams.
-                        self.stream.reserve_capacity(1);
-                        self.chunk = Some((data, last));
-                        continue;
-                    }
-                    self.begun |= !data.is_empty();
-                    // An empty frame says nothing but that it is the last.
-                    if !data.is_empty() || last {
-                        self.hand_over(data, last)?;
-                    }
-                    if last {
-                        return Poll::Ready(Ok(()));
+                    if !data.is_empty() {
+                        self.hold(data, last);
+                    } else if last {
+                        // An empty frame says nothing but that it is the last.
+                        return Poll::Ready(self.stream.send_data(data, true).map_err(Broken::from));
                     }
                 }
                 Err(frame) => return Poll::Ready(self.end(frame)),
@@ -348,10 +314,36 @@ impl Sender {
         }
     }
 
-    fn hand_over(&mut self, data: Bytes, last: bool) -> Result<(), Broken> {
+    /// Holds a chunk, and asks for as much room as can be had: what is asked for is kept from other streams.
+    fn hold(&mut self, data: Bytes, last: bool) {
+        self.stream.reserve_capacity(data.len().min(SEND_BUFFER));
+        self.chunk = Some((data, last));
+    }
+
+    /// Hands over what there is `room` for, and holds the rest.
+    fn hand_over(&mut self, mut data: Bytes, last: bool, room: usize) -> Result<(), Broken> {
         self.rest();
-        self.round = self.pressure.hand_over(data.len());
-        Ok(self.stream.send_data(data, last)?)
+        let piece = if room < data.len() { data.split_to(room) } else { std::mem::take(&mut data) };
+        self.round = self.pressure.hand_over(piece.len());
+        self.stream.send_data(piece, last && data.is_empty())?;
+        if !data.is_empty() {
+            self.hold(data, last);
+        }
+        Ok(())
+    }
+
+    /// Whether this stream may have more lie about. As long as the client takes anything, it is the others'
+    /// turn and nobody's fault.
+    fn is_its_turn(&mut self) -> bool {
+        if self.pressure.allows(self.round) {
+            return true;
+        }
+        let progress = self.pressure.progress();
+        if self.progress != progress {
+            self.progress = progress;
+            self.patience.restart();
+        }
+        false
     }
 
     /// The client is not waited for.
@@ -392,16 +384,19 @@ impl Sender {
         Ok(self.stream.send_trailers(frame.into_trailers().unwrap_or_default())?)
     }
 
-    /// Whether the client has room.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Result<bool, Broken> {
-        while self.stream.capacity() == 0 {
+    /// For how many bytes the client has room.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Result<usize, Broken> {
+        loop {
+            let room = self.stream.capacity();
+            if room > 0 {
+                return Ok(room);
+            }
             match self.stream.poll_capacity(cx) {
-                Poll::Pending => return Ok(false),
+                Poll::Pending => return Ok(0),
                 Poll::Ready(Some(Ok(_))) => {}
                 Poll::Ready(Some(Err(_)) | None) => return Err(Broken),
             }
         }
-        Ok(true)
     }
 
     /// Ready once nobody wants the rest.

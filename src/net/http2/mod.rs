@@ -5,8 +5,9 @@
 //! `connection` is that turn, `streams` the futures and `wake` how one of them says that it can go
 //! on; `exchange` is one stream from its request to the end of its answer, `request` the body
 //! that comes, `head` what an answer's head must and must not have, `date` one field of it, `sending`
-//! the stream that takes it, `flood` what a client may send for nothing, `refusals` what `h2` refuses by itself, `late` how long it may take
-//! for a head, `idle` how long it may keep a connection without a stream.
+//! the stream that takes it, `pressure` what lies ready for the socket, `flood` what a client may send
+//! for nothing, `refusals` what `h2` refuses by itself, `late` how long it may take for a head,
+//! `patience` how long for an answer, `idle` how long it may keep a connection without a stream.
 //!
 //! Absent on purpose: server push (RFC 9113 section 8.4, which clients have given up), extended
 //! CONNECT (RFC 8441), and pings of our own: TCP keepalive finds dead clients.
@@ -18,6 +19,7 @@ mod flood;
 mod head;
 mod idle;
 mod late;
+mod patience;
 mod pressure;
 mod refusals;
 mod request;

@@ -4,7 +4,7 @@
 //! reads nothing could have us hold a part of every answer that it asked for. So a connection's
 //! streams share what may lie about. A little is free for all; beyond it each stream gets one chunk
 //! more, so that none waits for the others' long bodies; then all wait until the socket has taken
-//! everything.
+//! everything. What a stream holds beyond its window, one chunk, it does not hand over and is not counted here.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -96,7 +96,8 @@ impl Pressure {
 
     /// The socket has taken everything that may be sent. `true` where streams wait for that.
     ///
-    /// What is still held then is beyond a window, and each stream has at most one such chunk.
+    /// Streams hand over no more than a window has room for, so `h2` holds nothing then, but where a client
+    /// has narrowed its windows meanwhile: no more than that of one round, until it widens them.
     pub(super) fn drained(&self) -> bool {
         if self.unsent.get() == 0 {
             return false;

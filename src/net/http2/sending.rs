@@ -8,6 +8,9 @@ use h2::{Reason, SendStream};
 
 use super::pressure::Pressure;
 
+/// Answer bytes that `h2` buffers for one stream whose client does not read them.
+pub(super) const SEND_BUFFER: usize = 256 * 1024;
+
 /// A stream of `h2` that notes where its client is given up.
 pub(super) struct Sending {
     stream: SendStream<Bytes>,

@@ -21,7 +21,12 @@ struct Raw {
 
 impl Raw {
     async fn begin(first: &[u8]) -> Self {
-        let (ours, mut io) = duplex(1 << 20);
+        Self::begin_over(1 << 20, first).await
+    }
+
+    /// Over a byte stream that takes `room` bytes.
+    async fn begin_over(room: usize, first: &[u8]) -> Self {
+        let (ours, mut io) = duplex(room);
         let handler = ByPath::default();
         let seen = handler.0.clone();
         let served = serve(Server::Ours, ours, handler, Rc::default());
@@ -114,6 +119,97 @@ fn a_stream_whose_client_makes_no_room_is_counted() {
         drop(content);
         assert!(get(&mut pair, "/exact").await.contains("0123456789"));
         assert_eq!(pair.seen.failed.borrow().len(), 1);
+    });
+}
+
+/// What `h2` holds beyond a window nobody would ever take back.
+#[test]
+fn an_answer_that_a_client_has_no_room_for_is_given_up_and_counted_however_short_it_is() {
+    let limit = DownstreamSpec::default().send_timeout;
+    for (window, path) in
+        [(0, "/fields"), (0, "/exact"), (0, "/pieces"), (0, "/trailers"), (0, "/one"), (65_535, "/two")]
+    {
+        test(|| async move {
+            let mut pair = pair_with_window(Server::Ours, window).await;
+            let (answer, _) = pair.client.send_request(request(Method::GET, path), true).unwrap();
+            let mut content = answer.await.unwrap().into_body();
+            tokio::time::sleep(limit / 2).await;
+            assert!(pair.seen.failed.borrow().is_empty(), "{path}");
+            tokio::time::sleep(limit).await;
+            assert_eq!(*pair.seen.failed.borrow(), [ConnectionFault::SendTimeout], "{path}");
+            let end = loop {
+                if let Err(error) = content.data().await.unwrap() {
+                    break error;
+                }
+            };
+            assert_eq!(end.reason(), Some(Reason::CANCEL), "{path}");
+            assert!(get(&mut pair, "/nothing").await.starts_with("200"), "the connection goes on");
+        });
+    }
+}
+
+#[test]
+fn a_client_that_opens_its_window_late_gets_the_whole_answer() {
+    test(|| async {
+        let mut pair = pair_with_window(Server::Ours, 10).await;
+        let limit = DownstreamSpec::default().send_timeout;
+        let (answer, _) = pair.client.send_request(request(Method::GET, "/trailers-long"), true).unwrap();
+        let mut content = answer.await.unwrap().into_body();
+        let mut length = 0;
+        while let Some(data) = content.data().await {
+            length += data.unwrap().len();
+            tokio::time::sleep(limit * 2 / 3).await;
+            content.flow_control().release_capacity(10).unwrap();
+        }
+        assert_eq!(length, 40);
+        assert_eq!(content.trailers().await.unwrap().unwrap()["grpc-status"], "0");
+        assert!(pair.seen.failed.borrow().is_empty());
+    });
+}
+
+/// Windows may be as wide as they like, and the streams over as far as they are concerned.
+#[test]
+fn a_client_that_leaves_its_answers_in_the_socket_is_told_to_go() {
+    const ROOM: &[u8] = &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0x40, 0, 0, 0];
+    const MORE: &[u8] = &[0, 0, 4, 8, 0, 0, 0, 0, 0, 0x40, 0, 0, 0];
+    test(|| async {
+        let limit = DownstreamSpec::default().send_timeout;
+        let mut first = [ROOM, MORE].concat();
+        for stream in [1, 3, 5, 7] {
+            // `GET /two` by `http`, and its end.
+            first.extend_from_slice(&[0, 0, 8, 1, 5, 0, 0, 0, stream, 0x82, 0x86, 0x04, 4]);
+            first.extend_from_slice(b"/two");
+        }
+        let mut raw = Raw::begin_over(1 << 16, &first).await;
+        for _ in 0..6 {
+            tokio::time::sleep(limit * 2 / 3).await;
+            raw.io.read_exact(&mut [0; 10_000]).await.unwrap();
+        }
+        // It takes its time, and takes some.
+        assert!(!raw.served.is_finished());
+        assert!(raw.seen.ended.get());
+        tokio::time::sleep(limit * 2).await;
+        assert_eq!(raw.served.await.unwrap(), Err(ConnectionFault::SendTimeout));
+    });
+}
+
+/// A long chunk leaves in pieces, each at its turn.
+#[test]
+fn long_chunks_of_many_streams_arrive_whole_once_their_client_reads() {
+    test(|| async {
+        let (ours, theirs) = duplex(1 << 16);
+        let mut wide = h2::client::Builder::new();
+        wide.initial_window_size(1 << 30).initial_connection_window_size(1 << 30);
+        let mut pair = pair_of(Server::Ours, ours, theirs, &wide).await;
+        let mut readers = Vec::new();
+        for _ in 0..50 {
+            let (outcome, _) = begin(&mut pair, request(Method::GET, "/one"), true).await;
+            readers.push(spawn_local(outcome));
+        }
+        for reader in readers {
+            assert!(reader.await.unwrap().contains("\"1000000 bytes\", None"));
+        }
+        assert!(pair.seen.failed.borrow().is_empty());
     });
 }
 
