@@ -19,10 +19,6 @@ pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// `x-forwarded-host`: the host that the client asked for.
 pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// `forwarded` (RFC 7239), which is passed on and never written.
-const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
-/// `x-real-ip`, as others write it.
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// `x-request-id`: one id along the whole way, the same on a mirrored copy.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// `traceparent` of W3C Trace Context.
@@ -78,7 +74,9 @@ pub fn request(parts: &mut http::request::Parts, peer: &Peer) {
     let headers = &mut parts.headers;
     let mut seen = Seen::of(headers);
     if seen.came_from && !peer.trusted {
-        for name in [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, FORWARDED, X_REAL_IP] {
+        let claims: SmallVec<[HeaderName; 8]> =
+            headers.keys().filter(|name| is_claim(name)).cloned().collect();
+        for name in claims {
             headers.remove(name);
         }
         (seen.forwarded_for, seen.forwarded_proto, seen.forwarded_host) = (false, false, false);
@@ -135,9 +133,8 @@ impl Seen {
         let mut seen = Self::default();
         let mut ids = 0;
         for (name, value) in headers {
-            let name = name.as_str();
-            match (name.len(), name) {
-                (9, "forwarded" | "x-real-ip") => seen.came_from = true,
+            let text = name.as_str();
+            match (text.len(), text) {
                 (10, "tracestate") => seen.state = true,
                 (11, "traceparent") => seen.parents += 1,
                 (12, "x-request-id") => {
@@ -147,11 +144,26 @@ impl Seen {
                 (15, "x-forwarded-for") => seen.forwarded_for = true,
                 (16, "x-forwarded-host") => seen.forwarded_host = true,
                 (17, "x-forwarded-proto") => seen.forwarded_proto = true,
-                _ => {}
+                _ => seen.came_from |= is_claim(name),
             }
         }
         seen.came_from |= seen.forwarded_for || seen.forwarded_host || seen.forwarded_proto;
         seen
+    }
+}
+
+/// Whether a field says where a request comes from: `forwarded` (RFC 7239), `x-real-ip`, and whatever
+/// begins with `x-forwarded-`. Servers that give programs their fields by the names of variables read
+/// `_` and `-` as the same.
+pub fn is_claim(name: &HeaderName) -> bool {
+    let begins = |name: &[u8], text: &[u8]| {
+        let same = |(a, b): (&u8, &u8)| a == b || (*a == b'_' && *b == b'-');
+        name.len() >= text.len() && name.iter().zip(text).all(same)
+    };
+    match name.as_str().as_bytes() {
+        name @ [b'x', b'-' | b'_', b'f', ..] => begins(name, b"x-forwarded-"),
+        name @ [b'x', b'-' | b'_', b'r', ..] => name.len() == 9 && begins(name, b"x-real-ip"),
+        name => name == b"forwarded",
     }
 }
 

@@ -132,6 +132,7 @@ fn a_version_is_told_of_the_client_and_what_a_trusted_proxy_said_before() {
     let said = format!(
         "x-forwarded-for: 203.0.113.9\r\nx-forwarded-for: 10.0.0.1\r\nx-forwarded-proto: https\r\n\
          x-forwarded-host: shop.example\r\nforwarded: for=203.0.113.9\r\nx-real-ip: 203.0.113.9\r\n\
+         x-forwarded-client-cert: By=me\r\nX_Forwarded_For: 203.0.113.9\r\n\
          x-request-id: mine\r\ntraceparent: {trace}\r\ntracestate: a=b\r\n"
     );
     // Nobody is believed who is not named.
@@ -141,7 +142,9 @@ fn a_version_is_told_of_the_client_and_what_a_trusted_proxy_said_before() {
         assert_eq!(texts(&taken, "x-forwarded-for"), ["127.0.0.1"], "{listener}");
         assert_eq!(texts(&taken, "x-forwarded-proto"), ["http"], "{listener}");
         assert_eq!(texts(&taken, "x-forwarded-host"), ["test"], "{listener}");
-        assert!(!taken.contains_key("forwarded") && !taken.contains_key("x-real-ip"), "{listener}");
+        for name in ["forwarded", "x-real-ip", "x-forwarded-client-cert", "x_forwarded_for"] {
+            assert!(!taken.contains_key(name), "{name} on {listener}");
+        }
         assert_eq!(texts(&taken, "x-request-id"), ["mine"], "{listener}");
     }
 
@@ -152,6 +155,7 @@ fn a_version_is_told_of_the_client_and_what_a_trusted_proxy_said_before() {
     assert_eq!(texts(&kept, "x-forwarded-for"), ["203.0.113.9, 10.0.0.1, 127.0.0.1"]);
     assert_eq!(texts(&kept, "x-forwarded-proto"), ["https"]);
     assert_eq!(texts(&kept, "x-forwarded-host"), ["shop.example"]);
+    assert_eq!(texts(&kept, "x-forwarded-client-cert"), ["By=me"]);
     assert_eq!(texts(&kept, "x-request-id"), ["mine"]);
     assert_eq!(
         (texts(&kept, "traceparent"), texts(&kept, "tracestate")),

@@ -15,6 +15,7 @@ use http_body::{Frame, SizeHint};
 
 use crate::base::{Fault, FaultKind};
 use crate::wire::body::Feed;
+use crate::wire::http1::is_forbidden_trailer;
 
 /// A request's body, shared by the handler, who reads it, and the stream, which outlives that.
 pub(super) struct Upload {
@@ -73,8 +74,18 @@ impl Upload {
                 None => self.drained.set(true),
             }
         }
-        content.poll_trailers(cx).map(|trailers| trailers.map(|found| found.map(Frame::trailers)).transpose())
+        let trailers = ready!(content.poll_trailers(cx)).transpose();
+        Poll::Ready(trailers.map(|found| found.map(|fields| Frame::trailers(permitted(fields)))))
     }
+}
+
+/// Without the fields that no trailer section may hold.
+fn permitted(mut trailers: HeaderMap) -> HeaderMap {
+    let forbidden: Vec<_> = trailers.keys().filter(|name| is_forbidden_trailer(name)).cloned().collect();
+    for name in forbidden {
+        trailers.remove(name);
+    }
+    trailers
 }
 
 impl Feed for Upload {

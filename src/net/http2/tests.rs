@@ -705,6 +705,18 @@ fn a_handler_that_panics_loses_its_stream_alone() {
 }
 
 #[test]
+fn trailers_that_frame_a_request_or_say_where_it_comes_from_are_left_out() {
+    test(|| async {
+        let mut pair = pair(Server::Ours).await;
+        let (outcome, mut stream) = begin(&mut pair, request(Method::POST, "/echo"), false).await;
+        let told = [("x-forwarded-for", "1"), ("content-length", "5"), ("x-sum", "7"), ("x_real_ip", "1")];
+        stream.send_trailers(fields(&told)).unwrap();
+        let outcome = outcome.await;
+        assert!(outcome.contains(r#"0 None {\"x-sum\": \"7\"}""#), "{outcome}");
+    });
+}
+
+#[test]
 fn a_body_is_not_read_on_for_a_client_that_does_not() {
     test(|| async {
         let mut pair = pair(Server::Ours).await;

@@ -126,3 +126,47 @@ fn who_is_not_trusted_is_told_by_its_own_address_alone() {
     assert_eq!(parts.headers["x-request-id"], "kept");
     assert!(!parts.headers.contains_key("forwarded") && !parts.headers.contains_key("x-real-ip"));
 }
+
+/// Many servers read `_` and `-` as the same.
+const CLAIMS: [&str; 14] = [
+    "x-forwarded-client-cert",
+    "x-forwarded-user",
+    "x-forwarded-email",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-server",
+    "x-forwarded-ssl",
+    "X_Forwarded_For",
+    "x_forwarded-proto",
+    "x-forwarded_host",
+    "x_real_ip",
+    "x-real_ip",
+    "forwarded",
+    "x-forwarded-for",
+];
+
+#[test]
+fn whatever_a_stranger_claims_to_be_forwarded_is_taken_off_however_it_is_spelt() {
+    let stranger = Peer { trusted: false, ..peer() };
+    for claim in CLAIMS {
+        let mut parts =
+            request_with(&[(claim, "1"), (claim, "2"), ("x-forward", "kept"), ("x-real", "kept")]);
+        request(&mut parts, &stranger);
+        let claimed: Vec<_> =
+            parts.headers.iter().filter(|(_, value)| *value == "1" || *value == "2").collect();
+        assert!(claimed.is_empty(), "{claimed:?}");
+        assert_eq!(parts.headers.values().filter(|value| *value == "kept").count(), 2, "{claim}");
+        let mut parts = request_with(&[(claim, "1")]);
+        request(&mut parts, &peer());
+        assert!(parts.headers[claim].to_str().unwrap().starts_with('1'), "{claim} of a trusted peer");
+    }
+}
+
+#[test]
+fn no_claim_of_where_a_request_comes_from_stands_behind_its_body() {
+    for claim in CLAIMS {
+        let claim = claim.parse().unwrap();
+        assert!(crate::wire::http1::is_forbidden_trailer(&claim), "{claim}");
+    }
+    assert!(!crate::wire::http1::is_forbidden_trailer(&X_REQUEST_ID));
+}

@@ -26,6 +26,8 @@ pub use outgoing::{Framing, Outgoing, Put, Size};
 
 use http::HeaderName;
 
+use crate::wire::forward;
+
 /// Fields of a trailer section, and of the head of an answer.
 pub const MAX_FIELDS: usize = 100;
 
@@ -52,33 +54,34 @@ pub fn rule(error: httparse::Error) -> Malformed {
 }
 
 /// Fields that a trailer section must not hold, because they frame or route the message or are
-/// needed before its content (RFC 9110 section 6.5.1).
+/// needed before its content (RFC 9110 section 6.5.1), or say where it comes from: there nobody
+/// could tell whose word that is.
 pub fn is_forbidden_trailer(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "authorization"
-            | "cache-control"
-            | "connection"
-            | "content-encoding"
-            | "content-length"
-            | "content-range"
-            | "content-type"
-            | "expect"
-            | "forwarded"
-            | "host"
-            | "http2-settings"
-            | "keep-alive"
-            | "max-forwards"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "proxy-connection"
-            | "range"
-            | "set-cookie"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-    )
+    forward::is_claim(name)
+        || matches!(
+            name.as_str(),
+            "authorization"
+                | "cache-control"
+                | "connection"
+                | "content-encoding"
+                | "content-length"
+                | "content-range"
+                | "content-type"
+                | "expect"
+                | "host"
+                | "http2-settings"
+                | "keep-alive"
+                | "max-forwards"
+                | "proxy-authenticate"
+                | "proxy-authorization"
+                | "proxy-connection"
+                | "range"
+                | "set-cookie"
+                | "te"
+                | "trailer"
+                | "transfer-encoding"
+                | "upgrade"
+        )
 }
 
 #[cfg(test)]
