@@ -78,13 +78,13 @@ pub enum ConnectionFault {
     AnswerFailed,
     /// `maxHandshakes` were under way already.
     TooManyHandshakes,
-    /// The client took nothing of what it was sent for `sendTimeout`.
+    /// The client took nothing of what it was sent for `sendTimeout`, or by HTTP/2 nothing of a stream.
     SendTimeout,
     /// More resets or control frames came than HTTP/2 needs (`h2.resets`, `h2.controlFrames`).
     Flood,
     /// An HTTP/2 connection had no stream for `h2.idleTimeout`.
     Idle,
-    /// Its task panicked, which is a bug.
+    /// Its task panicked, or by HTTP/2 a stream, which is a bug.
     Panicked,
     /// An HTTP/2 stream was refused: `h2.maxStreams` were open.
     StreamRefused,

@@ -229,7 +229,10 @@ where
     }
 
     /// Tells of streams that have failed since it was last called.
-    fn report(&self) {
+    fn report(&mut self) {
+        for _ in 0..self.streams.take_panicked() {
+            (self.failed)(ConnectionFault::Panicked);
+        }
         for _ in 0..self.pressure.take_given_up() {
             (self.failed)(ConnectionFault::SendTimeout);
         }

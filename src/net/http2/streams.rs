@@ -36,6 +36,8 @@ pub(super) struct Streams<E> {
     rooms: Rc<Rooms<E>>,
     /// Whose turn it is to be polled first.
     first: usize,
+    /// How many have panicked that nobody was told of.
+    panicked: u32,
 }
 
 struct Place<E> {
@@ -82,7 +84,7 @@ impl<E: Future<Output = ()> + 'static> Streams<E> {
     /// None yet, in the connection of `turn`.
     pub(super) fn new(turn: Arc<Turn>) -> Self {
         let (words, places, free) = (Vec::new(), Vec::new(), Vec::new());
-        Self { turn, words, places, free, rooms: Rooms::shared(), first: 0 }
+        Self { turn, words, places, free, rooms: Rooms::shared(), first: 0, panicked: 0 }
     }
 
     /// Takes one up. It is polled with those that can go on.
@@ -113,8 +115,9 @@ impl<E: Future<Output = ()> + 'static> Streams<E> {
                 let index = number * Word::BITS + place;
                 woken &= woken - 1;
                 if let Some(place) = self.places.get_mut(index)
-                    && place.poll().is_ready()
+                    && let Poll::Ready(ended) = place.poll()
                 {
+                    self.panicked = self.panicked.saturating_add(u32::from(ended.is_err()));
                     if let Some(room) = place.room.take() {
                         self.rooms.take_back(room);
                     }
@@ -136,6 +139,11 @@ impl<E: Future<Output = ()> + 'static> Streams<E> {
         }
     }
 
+    /// How many have panicked since this was last asked.
+    pub(super) fn take_panicked(&mut self) -> u32 {
+        std::mem::take(&mut self.panicked)
+    }
+
     /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
         self.free.len() == self.places.len()
@@ -147,9 +155,12 @@ impl<E: Future<Output = ()> + 'static> Streams<E> {
     }
 }
 
+/// A stream panicked.
+struct Panicked;
+
 impl<E: Future<Output = ()>> Place<E> {
     /// Ready when the place has become free.
-    fn poll(&mut self) -> Poll<()> {
+    fn poll(&mut self) -> Poll<Result<(), Panicked>> {
         let stream = self.room.as_mut().and_then(|room| room.as_mut().as_pin_mut());
         let Some(mut stream) = stream else { return Poll::Pending };
         let mut cx = Context::from_waker(&self.waker);
@@ -157,11 +168,14 @@ impl<E: Future<Output = ()>> Place<E> {
         // it, and if it stopped for want of budget it would be polled again at once.
         let mut turn = pin!(unconstrained(poll_fn(|cx| stream.as_mut().poll(cx))));
         let polled = catch_unwind(AssertUnwindSafe(|| turn.as_mut().poll(&mut cx)));
-        polled.unwrap_or_else(|_| {
-            // The hook has written where. It takes down its own stream, which is reset.
-            tracing::error!("an HTTP/2 stream panicked; this is a bug");
-            Poll::Ready(())
-        })
+        match polled {
+            Ok(polled) => polled.map(Ok),
+            Err(_) => {
+                // The hook has written where. It takes down its own stream, which is reset.
+                tracing::error!("an HTTP/2 stream panicked; this is a bug");
+                Poll::Ready(Err(Panicked))
+            }
+        }
     }
 }
 
@@ -264,6 +278,7 @@ mod tests {
         streams.start(Noted(1, polled.clone(), 2));
         streams.poll_woken();
         assert_eq!(streams.free, [0]);
+        assert_eq!((streams.take_panicked(), streams.take_panicked()), (1, 0));
         let (_, wakers) = take(&polled);
         wakers[1].wake_by_ref();
         streams.poll_woken();

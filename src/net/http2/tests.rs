@@ -701,6 +701,7 @@ fn a_handler_that_panics_loses_its_stream_alone() {
         assert_eq!(get(&mut pair, "/panic").await, "no answer: Some(CANCEL)");
         pair.seen.release.notify_one();
         assert!(waiting.await.unwrap().contains("waited"));
+        assert_eq!(*pair.seen.failed.borrow(), [ConnectionFault::Panicked]);
     });
 }
 
