@@ -351,7 +351,8 @@ fn check_target(parts: &http::request::Parts, seen: &Seen<'_>) -> Result<(), Fau
         return Err(bad("the target is an asterisk, and the method is not OPTIONS"));
     }
     // A URL may lack a path, but `:path` may not (RFC 9113 section 8.3.1), and not every server would put
-    // the slash there that it needs.
+    // the slash there that it needs. A fragment has been taken off by then: `Uri` does that itself, and HTTP/1.1
+    // alone can look before (`#x` comes here as no path at all, which is a slash).
     let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
     if parts.version == Version::HTTP_2 && !path.starts_with(['/', '*']) {
         return Err(bad("the path does not begin with a slash"));

@@ -23,7 +23,8 @@ section! {
             #[schemars(extend("default" = false))]
             allow_pin: Flag,
             /// Peers whose `x-forwarded-*` and `x-switchback-version` are believed: networks such as
-            /// `10.0.0.0/8`, and `unix` for a Unix socket. Default: all, as behind another proxy.
+            /// `10.0.0.0/8`, and `unix` for a Unix socket. Default: nobody's `x-forwarded-*`, and where
+            /// `allowPin` is set everybody's `x-switchback-version`.
             trusted_peers: List<NetworkText, 0, 256>,
         }
     }
@@ -139,7 +140,8 @@ section! {
             /// Streams that a client may reset within ten seconds, over half of those that it opens.
             #[schemars(extend("default" = 1000))]
             resets: Count<1, 1_000_000>,
-            /// PING, SETTINGS, PRIORITY and empty frames that a client may send within ten seconds.
+            /// PING, SETTINGS, PRIORITY and empty frames that a client may send within ten seconds, and ten
+            /// times as many WINDOW_UPDATE frames; what it is sent allows for more.
             #[schemars(extend("default" = 1000))]
             control_frames: Count<10, 1_000_000>,
         }
