@@ -32,6 +32,8 @@ pub(super) struct Http2<B> {
     connections: RefCell<Vec<Rc<Connection<B>>>>,
     waiting: Queue<Grant<B>>,
     connecting: Cell<usize>,
+    /// Why the last attempt brought no connection, and when that was; `None` once one did.
+    failure: RefCell<Option<(Instant, Fault)>>,
     spoken: Cell<Spoken>,
 }
 
@@ -87,6 +89,7 @@ impl<B> Default for Http2<B> {
             connections: RefCell::default(),
             waiting: Queue::default(),
             connecting: Cell::new(0),
+            failure: RefCell::new(None),
             spoken: Cell::new(Spoken::Unknown),
         }
     }
@@ -132,6 +135,20 @@ impl<B> Http2<B> {
 
     fn forget(&self, connection: &Rc<Connection<B>>) {
         self.connections.borrow_mut().retain(|known| !Rc::ptr_eq(known, connection));
+    }
+
+    /// Whether a connection may yet have room. Those that say goodbye are forgotten: they never will,
+    /// however long their last streams last.
+    fn may_have_room(&self) -> bool {
+        let mut connections = self.connections.borrow_mut();
+        connections.retain(|connection| ready(&mut connection.sender.clone()).is_ok());
+        !connections.is_empty()
+    }
+
+    /// Why an attempt failed that ended at `since` or later, unless another went well.
+    fn failed_since(&self, since: Instant) -> Option<Fault> {
+        let failure = self.failure.borrow();
+        failure.as_ref().filter(|(at, _)| *at >= since).map(|(_, fault)| fault.clone())
     }
 }
 
@@ -194,7 +211,14 @@ where
 
     /// Room on the first connection that has some.
     fn lease(&self) -> Option<Lease<B>> {
-        self.http2.connections.borrow().iter().find_map(Connection::lease)
+        loop {
+            let found = self.http2.connections.borrow().iter().find_map(Connection::lease)?;
+            match found {
+                Ok(lease) => return Some(lease),
+                // The next request need not find that out again.
+                Err(closing) => self.http2.forget(&closing),
+            }
+        }
     }
 
     async fn wait_http2(&self, yields: bool) -> Grant<B> {
@@ -205,14 +229,17 @@ where
             count(&self.counters.waits);
             self.make_room();
         }
-        let limit = self.target.spec().connect_timeout;
-        match timeout(limit, granted).await {
-            Ok(Ok(grant)) => grant,
-            _ if self.http2.connecting.get() > 0 => {
+        let (limit, since) = (self.target.spec().connect_timeout, Instant::now());
+        if let Ok(Ok(grant)) = timeout(limit, granted).await {
+            return grant;
+        }
+        match self.http2.failed_since(since) {
+            Some(fault) => Grant::Failed(fault),
+            None if self.http2.connecting.get() > 0 => {
                 let detail = format!("{} did not accept a connection within {limit:?}", self.target);
                 Grant::Failed(Fault::new(FaultKind::ConnectTimeout, detail))
             }
-            _ => Grant::Failed(self.overloaded()),
+            None => Grant::Failed(self.overloaded()),
         }
     }
 
@@ -221,7 +248,7 @@ where
         let per_connection = self.target.spec().h2_streams_per_connection.max(1);
         loop {
             let connecting = self.http2.connecting.get();
-            if self.http2.waiting.len() <= connecting.saturating_mul(per_connection) {
+            if !self.http2.waiting.has_more_than(connecting.saturating_mul(per_connection)) {
                 return true;
             }
             let Some(slot) = self.take_slot() else { return false };
@@ -258,7 +285,8 @@ where
         };
         count(&self.counters.connect_failures);
         drop(opening);
-        self.fail_waiting_http2(&fault);
+        self.fail_waiting_http2(fault);
+        slot.give_back_unused();
     }
 
     /// The upstream speaks HTTP/1.1: those that wait go that way.
@@ -278,12 +306,13 @@ where
     }
 
     /// Tells those that wait, unless others may still bring what they wait for.
-    fn fail_waiting_http2(&self, fault: &Fault) {
-        if self.http2.connecting.get() == 0 && self.http2.connections.borrow().is_empty() {
+    fn fail_waiting_http2(&self, fault: Fault) {
+        if self.http2.connecting.get() == 0 && !self.http2.may_have_room() {
             while let Some(waiting) = self.http2.waiting.next() {
                 let _ = waiting.send(Grant::Failed(fault.clone()));
             }
         }
+        *self.http2.failure.borrow_mut() = Some((Instant::now(), fault));
     }
 
     fn drive_http2(
@@ -334,7 +363,8 @@ where
                     pool.turn_to_http1();
                 } else if opening.take().is_some() {
                     let error = ended.err().unwrap_or_else(|| h2::Reason::NO_ERROR.into());
-                    pool.fail_waiting_http2(&failure::before_answer_http2(&pool.target, &error, false));
+                    pool.fail_waiting_http2(failure::before_answer_http2(&pool.target, &error, false));
+                    return slot.give_back_unused();
                 }
             }
             drop(slot);
@@ -358,14 +388,17 @@ impl<B> Connection<B>
 where
     B: Spliced + 'static,
 {
-    fn lease(self: &Rc<Self>) -> Option<Lease<B>> {
+    /// Room for one stream; the connection itself where it takes none ever again.
+    fn lease(self: &Rc<Self>) -> Option<Result<Lease<B>, Rc<Self>>> {
         if self.activity.in_flight.get() >= self.limit.get() {
             return None;
         }
         let mut sender = self.sender.clone();
-        ready(&mut sender).ok()?;
+        if ready(&mut sender).is_err() {
+            return Some(Err(Rc::clone(self)));
+        }
         let stream = Stream::new(Rc::clone(self) as Rc<dyn Streams>);
-        Some(Lease { connection: Rc::clone(self), sender, stream })
+        Some(Ok(Lease { connection: Rc::clone(self), sender, stream }))
     }
 
     /// Takes note of the streams that the peer allows.
@@ -375,7 +408,11 @@ where
         // A peer that allows none now may allow some later; one request waits for that.
         let limit = pool.target.spec().h2_streams_per_connection.min(peer).max(1);
         let more = self.limit.replace(limit) < limit;
-        if opening.take().is_some() || more {
+        let opened = opening.take().is_some();
+        if opened {
+            *pool.http2.failure.borrow_mut() = None;
+        }
+        if opened || more {
             pool.serve_waiting_http2();
         }
     }

@@ -136,7 +136,7 @@ where
     ///
     /// # Errors
     /// - the request body's own fault, when that is what failed;
-    /// - `ConnectFailed`, `ConnectTimeout`: no connection could be established;
+    /// - `ConnectFailed`, `ConnectTimeout`, `Exhausted`: no connection could be established;
     /// - `Overloaded`: no connection became free within `connect_timeout`, or too many wait;
     /// - `UpstreamReset`: closed or reset before an answer; `UpstreamProtocol`: no valid answer;
     /// - `NotImplemented` for CONNECT, `BadRequest` for a `Host` that is no host.
@@ -249,11 +249,14 @@ where
     B: Spliced + 'static,
 {
     fn slot_freed(&self) {
+        self.slot_unused();
+        self.dial_http2_as_needed();
+    }
+
+    fn slot_unused(&self) {
         self.open.set(self.open.get().saturating_sub(1));
         if self.http1.is_awaited() {
             self.http1.grant_slot(|| self.take_slot());
-        } else {
-            self.dial_http2_as_needed();
         }
     }
 }

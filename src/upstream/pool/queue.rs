@@ -55,7 +55,7 @@ impl<G> Queue<G> {
 
     /// Whether nobody waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.waiting.borrow().is_empty()
     }
 
     /// Whether somebody still waits.
@@ -63,9 +63,10 @@ impl<G> Queue<G> {
         self.waiting.borrow().iter().any(|one| !one.grant.is_closed())
     }
 
-    /// How many wait; some of them may have given up.
-    pub(super) fn len(&self) -> usize {
-        self.waiting.borrow().len()
+    /// Whether more than `count` still wait.
+    pub(super) fn has_more_than(&self, count: usize) -> bool {
+        let waiting = self.waiting.borrow();
+        waiting.len() > count && waiting.iter().filter(|one| !one.grant.is_closed()).nth(count).is_some()
     }
 
     /// Whether somebody still waits for whose sake others have to go.
@@ -95,7 +96,7 @@ mod tests {
         assert_eq!(waiting.len(), MOST);
         waiting.truncate(10);
         assert!(queue.join(false).is_some());
-        assert_eq!(queue.len(), 11);
+        assert_eq!(queue.waiting.borrow().len(), 11);
     }
 
     #[test]
@@ -105,8 +106,9 @@ mod tests {
         assert!(!queue.is_pressing() && !queue.is_empty());
         let live = queue.join(false);
         assert!(queue.is_pressing());
+        assert!(queue.has_more_than(1));
         drop(live);
-        assert!(!queue.is_pressing() && queue.is_awaited());
+        assert!(!queue.is_pressing() && queue.is_awaited() && !queue.has_more_than(1));
         drop(_copy);
         assert!(!queue.is_awaited() && !queue.is_empty());
     }

@@ -261,6 +261,86 @@ fn a_connection_that_says_goodbye_takes_no_more_requests() {
 }
 
 #[test]
+fn where_nobody_listens_any_more_the_last_stream_after_a_goodbye_keeps_nobody_waiting() {
+    // Whether or not it fills its connection.
+    for streams in [1, 100] {
+        run(nobody_waits_for_the_last_stream(streams));
+    }
+}
+
+async fn nobody_waits_for_the_last_stream(streams: usize) {
+    let (listener, spec) = listen().await;
+    let mut spec = http2(&spec);
+    spec.h2_streams_per_connection = streams;
+    // Who waits for so long makes the test hang.
+    spec.connect_timeout = Duration::from_secs(60);
+    let pool = pool(&spec);
+    let _held = spawn_send(&pool, get("/held"));
+    let mut server = h2::server::handshake(accept(&listener).await).await.unwrap();
+    let _unanswered = server.accept().await.unwrap().unwrap();
+    drop(listener);
+    server.graceful_shutdown();
+    let mut ping = server.ping_pong().unwrap();
+    let _serving = spawn_local(async move { while server.accept().await.is_some() {} });
+    // Its answer tells that the goodbye, which went first, has been read.
+    ping.ping(h2::Ping::opaque()).await.unwrap();
+
+    for failures in 1..=3 {
+        let error = pool.send(get("/next")).await.map(|_| ()).unwrap_err();
+        assert_eq!((error.fault.kind, error.unsent.is_some()), (FaultKind::ConnectFailed, true));
+        assert_eq!(pool.stats().connect_failures, failures);
+    }
+}
+
+#[test]
+fn where_no_second_connection_opens_a_request_waits_for_room_on_the_first() {
+    run(async {
+        let (listener, spec) = listen().await;
+        let mut spec = http2(&spec);
+        spec.h2_streams_per_connection = 1;
+        let pool = pool(&spec);
+        let first = spawn_send(&pool, get("/first"));
+        let mut server = h2::server::handshake(accept(&listener).await).await.unwrap();
+        drop(listener);
+        let (_, mut respond) = server.accept().await.unwrap().unwrap();
+        let second = spawn_send(&pool, get("/second"));
+        while pool.stats().connect_failures == 0 {
+            tokio::task::yield_now().await;
+        }
+        respond.send_response(Response::new(()), true).unwrap();
+        let serving = spawn_local(async move {
+            while let Some(Ok((_, mut respond))) = server.accept().await {
+                respond.send_response(Response::new(()), true).unwrap();
+            }
+        });
+        first.await.unwrap().unwrap();
+        second.await.unwrap().unwrap();
+        // One attempt, not one after the other for as long as it waited.
+        assert_eq!((pool.stats().connect_failures, pool.stats().opened), (1, 1));
+        serving.abort();
+    });
+}
+
+#[test]
+fn a_wait_that_was_for_nothing_says_why_no_connection_opened() {
+    run(async {
+        let (listener, spec) = listen().await;
+        let mut spec = http2(&spec);
+        spec.h2_streams_per_connection = 1;
+        spec.connect_timeout = Duration::from_millis(50);
+        let pool = pool(&spec);
+        let _held = spawn_send(&pool, get("/held"));
+        let mut server = h2::server::handshake(accept(&listener).await).await.unwrap();
+        drop(listener);
+        let _unanswered = server.accept().await.unwrap().unwrap();
+        let _serving = spawn_local(async move { while server.accept().await.is_some() {} });
+        let error = pool.send(get("/next")).await.map(|_| ()).unwrap_err();
+        assert_eq!((error.fault.kind, error.unsent.is_some()), (FaultKind::ConnectFailed, true));
+        assert_eq!(pool.stats().connect_failures, 1);
+    });
+}
+
+#[test]
 fn a_refused_request_without_a_body_is_sent_once_more() {
     run(async {
         let (listener, spec) = listen().await;
