@@ -6,10 +6,12 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustls::{AlertDescription, CertificateError};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{Domain, SockRef, TcpKeepalive, Type};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
@@ -35,7 +37,7 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 /// Connects and closes again: whether the upstream is there, its TLS included.
 ///
 /// # Errors
-/// As for any request: `ConnectFailed` or `ConnectTimeout`.
+/// As for any request: `ConnectFailed`, `ConnectTimeout` or `Exhausted`.
 ///
 /// # Cancel safety
 /// Dropping it closes the connection.
@@ -52,7 +54,8 @@ pub(super) async fn probe(target: &Target) -> Result<(), Fault> {
 /// wanted.
 ///
 /// # Errors
-/// `ConnectTimeout` after `connect_timeout`, `ConnectFailed` for everything else.
+/// `ConnectTimeout` after `connect_timeout`, `Exhausted` where this process has too little of something,
+/// `ConnectFailed` for everything else.
 ///
 /// # Cancel safety
 /// Dropping the future gives up the attempt and closes its socket.
@@ -85,7 +88,10 @@ async fn open(target: &Target, deadline: Instant) -> Result<Socket, Fault> {
             let addresses: Vec<SocketAddr> = match found {
                 Ok(addresses) => addresses.collect(),
                 Err(error) => {
-                    return Err(failed(target, format_args!("no address for {host:?} ({error})")));
+                    return Err(match want_behind(error) {
+                        Ok(want) => not_opened(want),
+                        Err(error) => failed(target, format_args!("no address for {host:?} ({error})")),
+                    });
                 }
             };
             first_that_answers(&addresses, deadline, tcp).await.map_err(not_opened)
@@ -95,13 +101,67 @@ async fn open(target: &Target, deadline: Instant) -> Result<Socket, Fault> {
 
 /// Whether it is this process that has too little of something, and not the other side's affair.
 fn is_ours(error: &io::Error) -> bool {
-    use rustix::io::Errno;
     let ours = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
-    error.raw_os_error().is_some_and(|code| ours.iter().any(|errno| errno.raw_os_error() == code))
+    ours.iter().any(|errno| is(error, *errno))
+}
+
+fn is(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno.raw_os_error())
+}
+
+/// What this process had too little of when a lookup failed with `error`, or else that error. The
+/// resolver takes what it cannot open for a file that is not there or a server that says nothing.
+fn want_behind(error: io::Error) -> Result<io::Error, io::Error> {
+    match UnixDatagram::unbound() {
+        Err(want) if is_ours(&want) => Ok(want),
+        _ if is_ours(&error) => Ok(error),
+        _ => Err(error),
+    }
+}
+
+/// `error` of connecting to `address`. EADDRNOTAVAIL says that no local port is left, or else that this
+/// host has no address of its own to reach `address` from, as one without IPv6: that is no want that
+/// could pass, and becomes another error. A datagram socket takes the same way with ports of its own,
+/// and sends nothing.
+fn told_apart(error: io::Error, address: SocketAddr) -> io::Error {
+    if !is(&error, Errno::ADDRNOTAVAIL) {
+        return error;
+    }
+    let asked = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, None)
+        .and_then(|socket| socket.connect(&address.into()));
+    match asked {
+        Err(found) if is(&found, Errno::ADDRNOTAVAIL) => {
+            let detail = format!("this host has no address from which {} can be reached", address.ip());
+            io::Error::new(io::ErrorKind::AddrNotAvailable, detail)
+        }
+        _ => error,
+    }
+}
+
+/// What the failure of one of several addresses says of all of them: what the other side did says
+/// most, what we have too little of may hide that, and that there is no way to one of them says nothing
+/// of the others.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Says {
+    NoWay,
+    Ours,
+    Theirs,
+}
+
+impl Says {
+    fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            _ if is_ours(error) => Self::Ours,
+            io::ErrorKind::AddrNotAvailable | io::ErrorKind::NetworkUnreachable => Self::NoWay,
+            _ if is(error, Errno::AFNOSUPPORT) => Self::NoWay,
+            _ => Self::Theirs,
+        }
+    }
 }
 
 /// Tries one address after the other. Each gets its share of the time that is left, so that an
-/// address which swallows packets leaves time for the next.
+/// address which swallows packets leaves time for the next. The error is the last of those that say
+/// most.
 async fn first_that_answers<T, F>(
     addresses: &[SocketAddr],
     deadline: Instant,
@@ -110,21 +170,24 @@ async fn first_that_answers<T, F>(
 where
     F: Future<Output = io::Result<T>>,
 {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut worst: Option<io::Error> = None;
     for (tried, address) in addresses.iter().enumerate() {
         let untried = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX).max(1);
         let share = deadline.saturating_duration_since(Instant::now()) / untried;
-        last = match timeout(share, connect(*address)).await {
+        let error = match timeout(share, connect(*address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => error,
             Err(_) => io::Error::new(io::ErrorKind::TimedOut, "no answer"),
         };
+        if worst.as_ref().is_none_or(|worst| Says::of(&error) >= Says::of(worst)) {
+            worst = Some(error);
+        }
     }
-    Err(last)
+    Err(worst.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
 }
 
 async fn tcp(address: SocketAddr) -> io::Result<Socket> {
-    let stream = TcpStream::connect(address).await?;
+    let stream = TcpStream::connect(address).await.map_err(|error| told_apart(error, address))?;
     stream.set_nodelay(true)?;
     let keepalive =
         TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY).with_retries(3);
@@ -188,38 +251,4 @@ fn tls_reason(error: &rustls::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn address(last: u8) -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, last], 80))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_address_that_swallows_packets_leaves_time_for_the_next() {
-        let addresses = [address(1), address(2), address(3)];
-        let begin = Instant::now();
-        let connect = async |to: SocketAddr| {
-            if to == address(3) {
-                return Ok(to);
-            }
-            std::future::pending().await
-        };
-        let deadline = begin + Duration::from_secs(9);
-        let found = first_that_answers(&addresses, deadline, connect).await;
-        assert_eq!(found.unwrap(), address(3));
-        let took = begin.elapsed();
-        assert!(took >= Duration::from_secs(6) && took < Duration::from_secs(7), "{took:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_last_refusal_is_the_reason() {
-        let addresses = [address(1), address(2)];
-        let deadline = Instant::now() + Duration::from_secs(9);
-        let refuse = async |_: SocketAddr| io::Result::<()>::Err(io::ErrorKind::ConnectionRefused.into());
-        let error = first_that_answers(&addresses, deadline, refuse).await.unwrap_err();
-        assert_eq!(reason(&error), "connection refused");
-        let none = first_that_answers(&[], deadline, refuse).await.unwrap_err();
-        assert_eq!(none.kind(), io::ErrorKind::NotFound);
-    }
-}
+mod tests;
