@@ -68,8 +68,13 @@ impl Answer {
     }
 
     /// Keeps `busy` until it is over, or dropped.
-    pub(super) fn held_by(mut self, busy: Busy) -> Self {
-        self.busy = Some(Box::new(busy));
+    pub(super) fn held_by(mut self, mut busy: Busy) -> Self {
+        if self.is_end_stream() {
+            // Whoever reads it need not ask for more.
+            busy.ended(None);
+        } else {
+            self.busy = Some(Box::new(busy));
+        }
         self
     }
 }
@@ -77,18 +82,29 @@ impl Answer {
 impl Answer {
     /// Lets go of what waits for the end.
     fn watch(&mut self, frame: &Poll<Option<Result<Frame<Bytes>, Fault>>>) {
-        match frame {
+        let trailers = match frame {
+            Poll::Pending => return,
             Poll::Ready(Some(Err(fault))) => {
                 // The request's own body may be what failed.
-                if fault.kind.is_upstream()
-                    && let Some(mut busy) = self.busy.take()
+                if let Some(mut busy) = self.busy.take()
+                    && fault.kind.is_upstream()
                 {
                     busy.failed();
                 }
-                self.busy = None;
+                return;
             }
-            Poll::Ready(None) => self.busy = None,
-            Poll::Pending | Poll::Ready(Some(Ok(_))) => {}
+            Poll::Ready(Some(Ok(frame))) => {
+                let trailers = frame.trailers_ref();
+                // Whoever reads to an exact length stops at the last of its data.
+                if trailers.is_none() && !self.is_end_stream() {
+                    return;
+                }
+                trailers
+            }
+            Poll::Ready(None) => None,
+        };
+        if let Some(mut busy) = self.busy.take() {
+            busy.ended(trailers);
         }
     }
 }

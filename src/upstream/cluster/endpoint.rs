@@ -13,6 +13,10 @@ use crate::upstream::{OutlierSpec, Target};
 
 /// Share of its requests that an endpoint gets at the beginning of its slow start.
 const SLOWEST: f64 = 0.1;
+/// An answer that broke off, among the failures in a row. Those without an answer count one each.
+const BROKEN: u64 = 1 << 32;
+/// The part of the failures that is requests without a good answer.
+const UNANSWERED: u64 = BROKEN - 1;
 
 /// An endpoint. Shared by all workers.
 #[derive(Debug)]
@@ -20,8 +24,9 @@ pub struct Endpoint {
     target: Arc<Target>,
     /// What health checks say, as [`Health`].
     health: AtomicU8,
-    /// Failures in a row, whichever worker saw them.
-    failures: AtomicU32,
+    /// Failures in a row, whichever worker saw them: answers that broke off, in units of [`BROKEN`], and
+    /// below that requests without a good answer at all.
+    failures: AtomicU64,
     /// How often it was ejected in short order.
     ejections: AtomicU32,
     /// Until when it is ejected.
@@ -71,7 +76,7 @@ impl Endpoint {
         Self {
             target,
             health: AtomicU8::new(0),
-            failures: AtomicU32::new(0),
+            failures: AtomicU64::new(0),
             ejections: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
             since: AtomicU64::new(now),
@@ -120,7 +125,16 @@ impl Endpoint {
         Some(self.ejected_until.load(Relaxed)).filter(|until| *until > now)
     }
 
-    /// An answer was as it should be.
+    /// An answer began as it should. So do those that break off, so it makes up for none of these; that
+    /// there are answers it says at once, for its end may be hours away.
+    #[inline]
+    pub(super) fn answered(&self) {
+        if self.failures.load(Relaxed) & UNANSWERED != 0 {
+            self.failures.fetch_and(!UNANSWERED, Relaxed);
+        }
+    }
+
+    /// An answer was as it should be, to its end.
     #[inline]
     pub(super) fn succeeded(&self) {
         // Read first: a store would take the cache line away from other workers at each request.
@@ -129,9 +143,11 @@ impl Endpoint {
         }
     }
 
-    /// It failed once more; `true` where `limit` failures in a row are reached, for one caller.
-    pub(super) fn failed(&self, limit: u32) -> bool {
-        self.failures.fetch_add(1, Relaxed).saturating_add(1) == limit
+    /// It failed once more, in an answer that had begun well or before; `true` where `limit` failures in
+    /// a row are reached, for one caller.
+    pub(super) fn failed(&self, in_answer: bool, limit: u32) -> bool {
+        let before = self.failures.fetch_add(if in_answer { BROKEN } else { 1 }, Relaxed);
+        in_a_row(before) + 1 == u64::from(limit)
     }
 
     /// Takes it out for as long as its record says: how long that is.
@@ -161,11 +177,22 @@ impl Endpoint {
         (age as f64 / millis(slow_start).max(1) as f64).clamp(SLOWEST, 1.0)
     }
 
+    /// Failures in a row.
+    #[cfg(test)]
+    pub(crate) fn failures(&self) -> u64 {
+        in_a_row(self.failures.load(Relaxed))
+    }
+
     /// When its slow start began.
     #[cfg(test)]
     pub(super) fn since(&self) -> u64 {
         self.since.load(Relaxed)
     }
+}
+
+/// How many failures of either kind there are.
+fn in_a_row(failures: u64) -> u64 {
+    failures / BROKEN + (failures & UNANSWERED)
 }
 
 /// A duration in whole milliseconds.

@@ -132,16 +132,23 @@ impl Cluster {
         counts
     }
 
-    /// An endpoint answered as it should.
+    /// The head of an endpoint's answer is as it should be.
+    #[inline]
+    pub(super) fn answered(&self, endpoint: &Endpoint) {
+        endpoint.answered();
+    }
+
+    /// An endpoint answered as it should, to the end.
     #[inline]
     pub(super) fn succeeded(&self, endpoint: &Endpoint) {
         endpoint.succeeded();
     }
 
-    /// An endpoint failed: too often in a row, and it is taken out.
-    pub(super) fn failed(&self, endpoint: &Endpoint) {
+    /// An endpoint failed, in an answer that had begun well or before: too often in a row, and it is
+    /// taken out.
+    pub(super) fn failed(&self, endpoint: &Endpoint, in_answer: bool) {
         let Some(spec) = &self.spec.balance.outlier else { return };
-        if !endpoint.failed(spec.consecutive) {
+        if !endpoint.failed(in_answer, spec.consecutive) {
             return;
         }
         let now = self.now();

@@ -18,7 +18,7 @@ fn cluster(ports: &[u16], change: impl FnOnce(&mut UpstreamSpec)) -> Cluster {
 
 fn fail(cluster: &Cluster, member: usize, times: u32) {
     for _ in 0..times {
-        cluster.failed(&cluster.members()[member]);
+        cluster.failed(&cluster.members()[member], false);
     }
 }
 
@@ -38,6 +38,28 @@ async fn an_endpoint_that_fails_too_often_in_a_row_is_out_for_a_while() {
     tokio::time::advance(Duration::from_millis(1)).await;
     assert_eq!(cluster.standings(), [3, 0, 0]);
     assert_eq!(cluster.stats().ejections, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_begins_well_says_nothing_for_those_that_broke_off() {
+    let cluster = cluster(&[1, 2, 3], |_| ());
+    let member = cluster.members()[1].clone();
+    for _ in 0..4 {
+        // Its head ends the row of those without an answer, and no more.
+        fail(&cluster, 1, 1);
+        cluster.answered(&member);
+        cluster.failed(&member, true);
+    }
+    assert_eq!(cluster.standings(), [3, 0, 0]);
+    cluster.succeeded(&member);
+    for _ in 0..4 {
+        cluster.answered(&member);
+        cluster.failed(&member, true);
+    }
+    assert_eq!(cluster.standings(), [3, 0, 0]);
+    cluster.answered(&member);
+    fail(&cluster, 1, 1);
+    assert_eq!(cluster.standings(), [2, 0, 1]);
 }
 
 #[tokio::test(start_paused = true)]

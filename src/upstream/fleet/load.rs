@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::Response;
+use http::{HeaderMap, Response};
 use tokio::time::Instant;
 
 use crate::upstream::cluster::{Cluster, Endpoint};
@@ -68,14 +68,24 @@ impl Load {
 #[derive(Debug)]
 pub(in crate::upstream) struct Busy {
     load: Rc<Load>,
-    /// Until the head of an answer has come, or none will.
-    asked: Option<Instant>,
+    stage: Stage,
+}
+
+/// How far a request has come.
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    /// Sent at this time; there is no answer yet.
+    Asked(Instant),
+    /// An answer began as it should.
+    Answered,
+    /// What is to say of it has been said.
+    Settled,
 }
 
 impl Busy {
     pub(super) fn new(load: Rc<Load>, now: Instant) -> Self {
         load.active.set(load.active.get() + 1);
-        Self { load, asked: Some(now) }
+        Self { load, stage: Stage::Asked(now) }
     }
 
     /// The head of an answer has come.
@@ -83,33 +93,48 @@ impl Busy {
         match is_failure(response) {
             true => self.failed(),
             false => {
-                let Some(asked) = self.asked.take() else { return };
+                let Stage::Asked(asked) = self.stage else { return };
                 let now = Instant::now();
                 self.load.observe(now.saturating_duration_since(asked).as_secs_f64(), now);
-                self.load.cluster.succeeded(&self.load.endpoint);
+                self.load.cluster.answered(&self.load.endpoint);
+                self.stage = Stage::Answered;
             }
         }
     }
 
-    /// No answer came, or it broke off.
+    /// The answer has come to its end, with these trailers.
+    pub(in crate::upstream) fn ended(&mut self, trailers: Option<&HeaderMap>) {
+        let Stage::Answered = self.stage else { return };
+        if trailers.is_some_and(says_trouble) {
+            return self.failed();
+        }
+        self.stage = Stage::Settled;
+        self.load.cluster.succeeded(&self.load.endpoint);
+    }
+
+    /// No answer came, or a bad one, or it broke off: one failure, whatever comes of the rest.
     pub(in crate::upstream) fn failed(&mut self) {
         let now = Instant::now();
-        let asked = self.asked.take().unwrap_or(now);
+        let (asked, in_answer) = match std::mem::replace(&mut self.stage, Stage::Settled) {
+            Stage::Asked(asked) => (asked, false),
+            Stage::Answered => (now, true),
+            Stage::Settled => return,
+        };
         let took = now.saturating_duration_since(asked).as_secs_f64();
         self.load.observe(took.max(PENALTY), now);
-        self.load.cluster.failed(&self.load.endpoint);
+        self.load.cluster.failed(&self.load.endpoint, in_answer);
     }
 
     /// It has not happened: the fault is not the endpoint's.
     pub(super) fn void(&mut self) {
-        self.asked = None;
+        self.stage = Stage::Settled;
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
         // A request that is dropped without an answer is its client's affair, but for a timeout.
-        if self.asked.is_some() && self.load.blamed.get() {
+        if matches!(self.stage, Stage::Asked(_)) && self.load.blamed.get() {
             self.failed();
         }
         self.load.active.set(self.load.active.get().saturating_sub(1));
@@ -121,7 +146,12 @@ impl Drop for Busy {
 fn is_failure<B>(response: &Response<B>) -> bool {
     let status = response.status();
     (status.is_server_error() && status != http::StatusCode::NOT_IMPLEMENTED)
-        || matches!(grpc::status(response.headers()), Some(13..=15))
+        || says_trouble(response.headers())
+}
+
+/// Whether a gRPC status, in a head or in trailers, says so.
+fn says_trouble(headers: &HeaderMap) -> bool {
+    matches!(grpc::status(headers), Some(13..=15))
 }
 
 #[cfg(test)]
@@ -202,6 +232,32 @@ mod tests {
         drop(busy);
         load.blamed.set(false);
         assert_eq!(time(&load), 60_000.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_fails_once_and_trailers_can_say_so() {
+        let load = load();
+        let failures = || load.endpoint.failures();
+        let trailers = |status: &'static str| {
+            HeaderMap::from_iter([(grpc::GRPC_STATUS, http::HeaderValue::from_static(status))])
+        };
+        let begun = |status| {
+            let mut busy = Busy::new(load.clone(), Instant::now());
+            busy.answered(&answer(status));
+            busy
+        };
+        let mut busy = begun(503);
+        busy.failed();
+        assert_eq!((failures(), time(&load)), (1, 2_000.0));
+        drop(busy);
+        begun(503).ended(None);
+        assert_eq!(failures(), 2);
+        begun(200).ended(Some(&trailers("14")));
+        assert_eq!(failures(), 1, "its head has ended the row of those without one");
+        begun(200).failed();
+        assert_eq!(failures(), 2);
+        begun(200).ended(Some(&trailers("5")));
+        assert_eq!(failures(), 0);
     }
 
     #[test]

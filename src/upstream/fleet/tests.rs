@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::{LocalSet, spawn_local};
 
@@ -120,7 +121,7 @@ fn a_request_that_never_left_goes_to_another_endpoint_and_its_own_is_soon_left_o
         assert_eq!(asked.get(), 100);
         // What failed once counts as slow, so it is not asked often; forget that, and it is ejected.
         for _ in 0..5 {
-            fleet.cluster().failed(&fleet.cluster().members()[0]);
+            fleet.cluster().failed(&fleet.cluster().members()[0], false);
         }
         assert_eq!(fleet.cluster().standings()[2], 1);
         let before = fleet.resent();
@@ -171,6 +172,85 @@ fn an_endpoint_that_answers_5xx_is_taken_out_and_comes_back() {
         tokio::time::pause();
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!((fleet.cluster().standings()[2], fleet.view().1.len()), (0, 2));
+    });
+}
+
+/// A server whose every answer is `answer`, and then nothing.
+async fn says(answer: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    spawn_local(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut read = [0; 4096];
+            let mut length = 0;
+            while !read[..length].ends_with(b"hello") {
+                length += stream.read(&mut read[length..]).await.unwrap();
+            }
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    address
+}
+
+/// Asks until an endpoint is ejected, holding what is answered in full; how many answers there were that
+/// were not, at most `most`.
+async fn broken_until_ejected(fleet: &Fleet<TestBody>, most: usize) -> usize {
+    let (mut held, mut broken) = (Vec::new(), 0);
+    while fleet.cluster().stats().ejections == 0 && broken < most {
+        // The cheaper one is asked: what is held makes the good one dear.
+        let answer = fleet.send(post()).await.unwrap();
+        if answer.headers().contains_key("x-good") {
+            held.push(answer);
+            assert!(held.len() < 10_000);
+        } else {
+            broken += usize::from(answer.into_body().collect().await.is_err());
+        }
+    }
+    broken
+}
+
+#[test]
+fn an_endpoint_whose_answers_break_off_is_taken_out() {
+    run(async {
+        let bad = says("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhel").await;
+        let good = says("HTTP/1.1 200 OK\r\nx-good: 1\r\ncontent-length: 5\r\n\r\nhello").await;
+        let fleet = fleet(&[bad, good], |_| ());
+        assert_eq!(broken_until_ejected(&fleet, 20).await, 5);
+        assert_eq!(fleet.cluster().members()[0].failures(), 0);
+    });
+}
+
+#[test]
+fn an_answer_counts_as_good_at_its_end_whether_or_not_it_is_read_beyond() {
+    run(async {
+        for (answer, frames) in [
+            ("HTTP/1.1 204 No Content\r\n\r\n", 0),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", 1),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\na: b\r\n\r\n", 2),
+            ("HTTP/1.1 200 OK\r\n\r\nhello", 2),
+        ] {
+            let fleet = fleet(&[says(answer).await], |spec| spec.balance.max_requests = Some(9));
+            let endpoint = fleet.cluster().members()[0].clone();
+            fleet.cluster().failed(&endpoint, true);
+            let mut body = fleet.send(post()).await.unwrap().into_body();
+            for left in (0..frames).rev() {
+                assert_eq!(endpoint.failures(), 1, "{answer:?}, {left} to come");
+                let _ = body.frame().await;
+            }
+            assert_eq!(endpoint.failures(), 0, "{answer:?}");
+        }
+    });
+}
+
+#[test]
+fn an_answer_that_is_not_read_to_its_end_says_nothing() {
+    run(async {
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhel";
+        let fleet = fleet(&[says(answer).await], |spec| spec.balance.max_requests = Some(9));
+        let endpoint = fleet.cluster().members()[0].clone();
+        fleet.cluster().failed(&endpoint, true);
+        drop(fleet.send(post()).await.unwrap());
+        assert_eq!(endpoint.failures(), 1);
     });
 }
 
