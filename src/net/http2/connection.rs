@@ -214,7 +214,8 @@ where
     /// What follows from how much the socket took. `true` where streams can go on. An answer may be over for
     /// its stream and lie here all the same, so it is the connection that ends where nothing is taken.
     fn settle(&mut self, cx: &mut Context<'_>) -> Result<bool, ConnectionFault> {
-        if self.io.is_sent() {
+        let is_sent = self.io.is_sent();
+        if is_sent && !self.pressure.is_stuck() {
             self.unread.none();
             let go_on = self.pressure.drained();
             if go_on {
@@ -222,7 +223,8 @@ where
             }
             return Ok(go_on);
         }
-        match self.unread.is_over(self.pressure.progress(), cx) {
+        let taken = if is_sent { self.pressure.sent() } else { self.pressure.progress() };
+        match self.unread.is_over(taken, cx) {
             true => Err(ConnectionFault::SendTimeout),
             false => Ok(false),
         }

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::late::Begun;
 use super::pressure::Pressure;
 use super::refusals::Refusals;
+use super::windows::Windows;
 use crate::net::DownstreamSpec;
 
 /// What frames are counted in.
@@ -37,6 +38,7 @@ const BYTES_PER_CONTROL: u64 = 32;
 /// Kinds of frames, and the mark of the end of a header section (RFC 9113 section 6).
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
 /// The longest of our own answers to control frames: that to a PING (RFC 9113 section 6.7).
@@ -91,6 +93,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
             if let Err(reason) = self.counter.bytes(new) {
                 self.seen.wrong.set(Some(reason));
             }
+            if std::mem::take(&mut self.counter.narrowed) {
+                self.pressure.narrowed();
+            }
             match self.counter.is_within() {
                 false => self.seen.begun.set(None),
                 // It is not what had begun before.
@@ -111,7 +116,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
             let refused = self.refusals.bytes(bytes.get(..*written).unwrap_or_default());
             self.seen.refused.set(self.seen.refused.get().saturating_add(refused));
             self.counter.sent = self.counter.sent.saturating_add(u64::try_from(*written).unwrap_or(0));
-            self.pressure.wrote(*written);
+            let content = self.refusals.take_data();
+            self.pressure.wrote(*written, content);
         }
         written
     }
@@ -147,6 +153,9 @@ struct Counter {
     updates: u64,
     /// Bytes that the client was sent.
     sent: u64,
+    windows: Windows,
+    /// The client has taken back windows, and nobody was told.
+    narrowed: bool,
 }
 
 impl Counter {
@@ -166,6 +175,8 @@ impl Counter {
             control: 0,
             updates: 0,
             sent: 0,
+            windows: Windows::new(),
+            narrowed: false,
         }
     }
 
@@ -180,6 +191,9 @@ impl Counter {
     fn bytes(&mut self, mut bytes: &[u8]) -> Result<(), Reason> {
         while !bytes.is_empty() {
             let passed = self.skip.min(bytes.len());
+            if let [.., SETTINGS, _, _, _, _, _] = self.head {
+                self.narrowed |= self.windows.narrow(bytes.get(..passed).unwrap_or_default());
+            }
             self.skip -= passed;
             bytes = bytes.get(passed..).unwrap_or_default();
             let (Some((first, rest)), 0) = (bytes.split_first(), self.skip) else { continue };
@@ -208,7 +222,7 @@ impl Counter {
         }
         if !self.greeted {
             // `h2` takes any frame for the first.
-            self.greeted = kind == 4 && !ends;
+            self.greeted = kind == SETTINGS && !ends;
             return if self.greeted { Ok(()) } else { Err(Reason::PROTOCOL_ERROR) };
         }
         match kind {

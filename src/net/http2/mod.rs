@@ -6,8 +6,9 @@
 //! on; `exchange` is one stream from its request to the end of its answer, `request` the body
 //! that comes, `head` what an answer's head must and must not have, `date` one field of it, `sending`
 //! the stream that takes it, `pressure` what lies ready for the socket, `flood` what a client may send
-//! for nothing, `refusals` what `h2` refuses by itself, `late` how long it may take for a head,
-//! `patience` how long for an answer, `idle` how long it may keep a connection without a stream.
+//! for nothing, `windows` whether it takes back what it has allowed, `refusals` what `h2` refuses by
+//! itself, `late` how long a client may take for a head, `patience` how long for an answer, `idle` how
+//! long it may keep a connection without a stream.
 //!
 //! Absent on purpose: server push (RFC 9113 section 8.4, which clients have given up), extended
 //! CONNECT (RFC 8441), and pings of our own: TCP keepalive finds dead clients.
@@ -26,6 +27,7 @@ mod request;
 mod sending;
 mod streams;
 mod wake;
+mod windows;
 
 pub(super) use connection::Http2;
 

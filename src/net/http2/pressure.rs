@@ -18,6 +18,10 @@ const MOST: usize = 8 * EASY;
 #[derive(Debug, Default)]
 pub(super) struct Pressure {
     unsent: Cell<usize>,
+    /// How much of that has been sent.
+    sent: Cell<usize>,
+    /// The client has taken back windows, so it may not be sent all of it.
+    narrowed: Cell<bool>,
     /// How often the socket has taken everything.
     round: Cell<u32>,
     held_back: Cell<bool>,
@@ -84,8 +88,9 @@ impl Pressure {
         Some(self.round.get())
     }
 
-    /// Notes what the socket took.
-    pub(super) fn wrote(&self, size: usize) {
+    /// Notes what the socket took, and how much of it is `content` of answers.
+    pub(super) fn wrote(&self, size: usize, content: usize) {
+        self.sent.set(self.sent.get().saturating_add(content));
         self.written.set(self.written.get().wrapping_add(u64::try_from(size).unwrap_or(0)));
     }
 
@@ -94,15 +99,32 @@ impl Pressure {
         self.written.get()
     }
 
-    /// The socket has taken everything that may be sent. `true` where streams wait for that.
+    /// Notes that the client has taken back windows that were open.
+    pub(super) fn narrowed(&self) {
+        self.narrowed.set(true);
+    }
+
+    /// Whether something lies about that the client has taken back the window for, where the socket has taken
+    /// everything else. What a reset threw away since then is taken for such.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.narrowed.get() && self.sent.get() < self.unsent.get()
+    }
+
+    /// Bytes of answers that were sent in this round.
+    pub(super) fn sent(&self) -> u64 {
+        u64::try_from(self.sent.get()).unwrap_or(u64::MAX)
+    }
+
+    /// The socket has taken everything that may be sent, and nothing [is stuck](Self::is_stuck). `true` where
+    /// streams wait for that.
     ///
-    /// Streams hand over no more than a window has room for, so `h2` holds nothing then, but where a client
-    /// has narrowed its windows meanwhile: no more than that of one round, until it widens them.
+    /// Streams hand over no more than a window has room for, so `h2` holds nothing then.
     pub(super) fn drained(&self) -> bool {
-        if self.unsent.get() == 0 {
+        self.narrowed.set(false);
+        self.sent.set(0);
+        if self.unsent.replace(0) == 0 {
             return false;
         }
-        self.unsent.set(0);
         self.round.set(self.round.get().wrapping_add(1));
         self.held_back.take()
     }
@@ -128,6 +150,22 @@ mod tests {
         assert_eq!(others, 14);
         assert!(pressure.drained() && !pressure.drained());
         assert!(pressure.allows(greedy));
+    }
+
+    #[test]
+    fn what_a_window_was_taken_back_for_lies_about_until_it_is_sent() {
+        let pressure = Pressure::default();
+        pressure.hand_over(100);
+        pressure.wrote(69, 60);
+        assert!(!pressure.is_stuck(), "the socket may take it yet");
+        pressure.narrowed();
+        assert!(pressure.is_stuck());
+        pressure.wrote(17, 0);
+        assert!(pressure.is_stuck());
+        pressure.wrote(49, 40);
+        assert!(!pressure.is_stuck() && !pressure.drained());
+        pressure.hand_over(100);
+        assert!(!pressure.is_stuck(), "that is over");
     }
 
     #[test]

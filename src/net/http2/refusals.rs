@@ -1,8 +1,10 @@
 //! Streams that `h2` refuses without telling us, for more are open than may be. They are seen by what
-//! the client is sent for them: RST_STREAM with REFUSED_STREAM (RFC 9113 section 8.7).
+//! the client is sent for them: RST_STREAM with REFUSED_STREAM (RFC 9113 section 8.7). And how much
+//! of answers' content leaves, which `h2` does not tell either.
 
 use h2::Reason;
 
+const DATA: u8 = 0;
 const RST_STREAM: u8 = 3;
 
 /// Where in what is sent the bytes stand.
@@ -13,9 +15,16 @@ pub(super) struct Refusals {
     /// The head of a frame and behind it the code of a reset, as far as they have left.
     frame: [u8; 13],
     had: usize,
+    /// Content that has left or begun to, and that nobody was told of.
+    data: usize,
 }
 
 impl Refusals {
+    /// Bytes of content that have left, or follow next, since this was last asked.
+    pub(super) fn take_data(&mut self) -> usize {
+        std::mem::take(&mut self.data)
+    }
+
     /// How many refusals end in these bytes, which are sent behind those before.
     pub(super) fn bytes(&mut self, mut bytes: &[u8]) -> u32 {
         let mut refused = 0;
@@ -33,7 +42,10 @@ impl Refusals {
             let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
             match self.had {
                 9 if kind == RST_STREAM && length == code.len() => {}
-                9 => (self.skip, self.had) = (length, 0),
+                9 => {
+                    (self.skip, self.had) = (length, 0);
+                    self.data += if kind == DATA { length } else { 0 };
+                }
                 13 => {
                     refused += u32::from(u32::from_be_bytes(code) == u32::from(Reason::REFUSED_STREAM));
                     self.had = 0;
@@ -70,6 +82,7 @@ mod tests {
         for step in 1..=sent.len() {
             let mut refusals = Refusals::default();
             assert_eq!(sent.chunks(step).map(|part| refusals.bytes(part)).sum::<u32>(), 2, "{step}");
+            assert_eq!((refusals.take_data(), refusals.take_data()), (inside.len() + 1, 0), "{step}");
         }
     }
 }

@@ -167,20 +167,59 @@ fn a_client_that_opens_its_window_late_gets_the_whole_answer() {
     });
 }
 
+const ROOM: &[u8] = &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0x40, 0, 0, 0];
+const NO_ROOM: &[u8] = &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0];
+const MORE: &[u8] = &[0, 0, 4, 8, 0, 0, 0, 0, 0, 0x40, 0, 0, 0];
+
+/// A client with wide windows that has asked four times for what its socket does not take at once.
+async fn asks_for_more_than_it_reads() -> Raw {
+    let mut first = [ROOM, MORE].concat();
+    for stream in [1, 3, 5, 7] {
+        // `GET /two` by `http`, and its end.
+        first.extend_from_slice(&[0, 0, 8, 1, 5, 0, 0, 0, stream, 0x82, 0x86, 0x04, 4]);
+        first.extend_from_slice(b"/two");
+    }
+    Raw::begin_over(1 << 16, &first).await
+}
+
+/// What has been handed over for a window stays when that is taken back.
+#[test]
+fn a_client_that_narrows_its_windows_before_it_reads_is_told_to_go_and_one_that_widens_them_again_is_not() {
+    let limit = DownstreamSpec::default().send_timeout;
+    for again in [false, true] {
+        test(|| async move {
+            let mut raw = asks_for_more_than_it_reads().await;
+            tokio::time::sleep(limit / 2).await;
+            assert!(raw.seen.ended.get());
+            raw.io.write_all(NO_ROOM).await.unwrap();
+            let mut length = 0;
+            for turn in 0..20 {
+                let mut bytes = vec![0; 1 << 20];
+                while let Ok(Ok(read @ 1..)) = timeout(limit / 100, raw.io.read(&mut bytes)).await {
+                    length += read;
+                }
+                // Whatever else is sent is no progress.
+                let _ = raw.io.write_all(PING).await;
+                if turn == 5 && again {
+                    raw.io.write_all(ROOM).await.unwrap();
+                }
+                tokio::time::sleep(limit / 10).await;
+            }
+            assert_eq!(raw.served.is_finished(), !again, "{length} bytes were read");
+            match again {
+                true => assert!(length > 400_000, "{length}"),
+                false => assert_eq!(raw.served.await.unwrap(), Err(ConnectionFault::SendTimeout)),
+            }
+        });
+    }
+}
+
 /// Windows may be as wide as they like, and the streams over as far as they are concerned.
 #[test]
 fn a_client_that_leaves_its_answers_in_the_socket_is_told_to_go() {
-    const ROOM: &[u8] = &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0x40, 0, 0, 0];
-    const MORE: &[u8] = &[0, 0, 4, 8, 0, 0, 0, 0, 0, 0x40, 0, 0, 0];
     test(|| async {
         let limit = DownstreamSpec::default().send_timeout;
-        let mut first = [ROOM, MORE].concat();
-        for stream in [1, 3, 5, 7] {
-            // `GET /two` by `http`, and its end.
-            first.extend_from_slice(&[0, 0, 8, 1, 5, 0, 0, 0, stream, 0x82, 0x86, 0x04, 4]);
-            first.extend_from_slice(b"/two");
-        }
-        let mut raw = Raw::begin_over(1 << 16, &first).await;
+        let mut raw = asks_for_more_than_it_reads().await;
         for _ in 0..6 {
             tokio::time::sleep(limit * 2 / 3).await;
             raw.io.read_exact(&mut [0; 10_000]).await.unwrap();
