@@ -27,9 +27,9 @@ impl ModelState {
             let by = By::Actor(start.by.clone());
             effects.extend(self.turn(now, |turn| turn.end_by_hand(Phase::Superseded, Action::Supersede, by)));
             effects.retain(|effect| *effect != Effect::Persist);
-            told.extend(
-                effects.extract_if(.., |effect| matches!(effect, Effect::Notify(_) | Effect::Alert(_))),
-            );
+            let is_told =
+                |effect: &Effect| matches!(effect, Effect::Notify(_) | Effect::Alert(_) | Effect::RunGate(_));
+            told.extend(effects.extract_if(.., |effect| is_told(effect)));
             let ended = self.rollout.take().map(|rollout| Effect::Archive(Box::new(rollout)));
             let first = effects.iter().position(|effect| !matches!(effect, Effect::SetLive(_))).unwrap_or(0);
             effects.splice(first..first, ended);

@@ -122,3 +122,14 @@ fn a_rollback_gate_may_ask_for_it_at_any_time() {
     assert_eq!((record.action, &record.by), (Action::Rollback, &By::Gate("alarm".to_owned())));
     assert_eq!(world.log.last().unwrap(), "RunGate", "whoever cleans up is told");
 }
+
+#[test]
+fn the_end_of_one_and_the_beginning_of_the_next_last_together_before_any_gate_is_asked() {
+    let mut world = World::running(8, gated(&[("clean", GateKind::PostRollout)]));
+    world.log.clear();
+    let mut next = start("r2", "v3", policy());
+    next.supersede = true;
+    world.start(next).unwrap();
+    let place = |effect: &str| world.log.iter().position(|known| known == effect).unwrap();
+    assert!(place("Persist") < place("RunGate"), "{:?}", world.log);
+}
