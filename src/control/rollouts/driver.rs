@@ -194,7 +194,7 @@ impl Decider {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Stop => {}
-            Message::Call(call, digests, reply) => self.call(call, &digests, reply),
+            Message::Call(call, digests, reply) => self.call(call, digests, reply),
             Message::Wanted(digests) => self.start_declared(&digests),
             Message::Gate(name, answer) => {
                 if let Some(model) = self.models.get_mut(&name) {
@@ -222,7 +222,7 @@ impl Decider {
         }
     }
 
-    fn call(&mut self, call: Call, digests: &Digests, reply: Reply) {
+    fn call(&mut self, call: Call, digests: Digests, reply: Reply) {
         let name = match &call {
             Call::Start(start) => &start.model,
             Call::Command { model, .. } | Call::Weights { model, .. } => model,

@@ -63,9 +63,13 @@ pub(super) struct Model {
     ranks: Ranks,
     /// Number of the trial whose table is in place.
     live: u32,
+    /// The stable version of the table that was put in place; none before the first.
+    placed: Option<VersionName>,
     /// When the look began that is being worked on.
     looked: Option<Instant>,
     todo: VecDeque<Todo>,
+    /// Starts that wait until what was decided before them is written.
+    held: VecDeque<Held>,
     /// Answers that go out once the view shows what they say.
     answers: Vec<(Reply, Done)>,
     /// The effects that the ledger has been asked to keep, as long as it has not answered.
@@ -109,6 +113,14 @@ enum Todo {
     Answer(Reply, Option<Box<Before>>),
 }
 
+/// A call that waits, with the hash of the configuration that it came under.
+struct Held {
+    call: Call,
+    digests: Digests,
+    reply: Reply,
+    config_hash: String,
+}
+
 /// What a call that cannot be written leaves as it was.
 struct Before {
     state: ModelState,
@@ -146,8 +158,10 @@ impl Model {
             gauges: Vec::new(),
             ranks: Ranks::new(seed),
             live: 0,
+            placed: None,
             looked: None,
             todo: VecDeque::new(),
+            held: VecDeque::new(),
             answers: Vec::new(),
             writing: None,
             written: true,
@@ -207,15 +221,24 @@ impl Model {
     }
 
     /// Does what somebody asks for, and answers once it is durable.
+    ///
+    /// What cannot be written of a start is undone, and of nothing else: so a start waits until all that
+    /// was decided before it is written, or waits for the store to be well again.
     pub(super) fn call(
         &mut self,
         call: Call,
-        digests: &Digests,
+        digests: Digests,
         reply: Reply,
         config_hash: &str,
         now: Timestamp,
         tools: &Tools,
     ) {
+        let is_start = matches!(call, Call::Start(_) | Call::Command { what: What::Retry { .. }, .. });
+        if is_start && !self.is_written_down() {
+            let config_hash = config_hash.to_owned();
+            self.held.push_back(Held { call, digests, reply, config_hash });
+            return;
+        }
         let now = self.lead.time(now);
         let before = Box::new(Before {
             state: self.state.clone(),
@@ -224,7 +247,7 @@ impl Model {
             shared: self.shared.clone(),
         });
         let done = match call {
-            Call::Start(start) => self.start(*start, digests, config_hash, now, tools),
+            Call::Start(start) => self.start(*start, &digests, config_hash, now, tools),
             Call::Command { id, what, by, .. } => {
                 self.command(id.as_deref(), Command { what, by }, now, tools)
             }
@@ -359,7 +382,8 @@ impl Model {
                     of.iter().for_each(|kind| abort::before(kind));
                     self.writing = Some(of);
                     let (messages, name) = (tools.messages.clone(), self.name().clone());
-                    // A rollout that cannot be written when it begins does not begin.
+                    // A rollout that cannot be written when it begins does not begin. Nothing of what was
+                    // decided before it waits here any more.
                     let keep = !self.todo.iter().any(|todo| matches!(todo, Todo::Answer(_, Some(_))));
                     tools.ledger.write(writes, keep, move |outcome| {
                         let _ = messages.send(Message::Committed(name, outcome));
@@ -390,10 +414,21 @@ impl Model {
             self.unwritten(error, tools);
         }
         self.pump(tools);
+        while self.is_written_down()
+            && let Some(Held { call, digests, reply, config_hash }) = self.held.pop_front()
+        {
+            self.call(call, digests, reply, &config_hash, tools::now(), tools);
+        }
+    }
+
+    /// Whether nothing waits for the ledger's word.
+    fn is_written_down(&self) -> bool {
+        self.writing.is_none() && self.todo.is_empty()
     }
 
     /// What should have been written was not. A rollout that only just begins does not begin, for it
-    /// would be forgotten; anything else goes on in memory.
+    /// would be forgotten; nor is anything done that was asked of it meanwhile. All else goes on in
+    /// memory.
     fn unwritten(&mut self, error: &StoreError, tools: &Tools) {
         let undo = self.todo.iter().position(|todo| matches!(todo, Todo::Answer(_, Some(_))));
         let Some(Todo::Answer(reply, Some(before))) = undo.and_then(|at| self.todo.remove(at)) else {
@@ -401,15 +436,20 @@ impl Model {
         };
         (self.state, self.versions) = (before.state, before.versions);
         (self.weights, self.shared) = (before.weights, before.shared);
-        self.todo.clear();
         self.gauges.clear();
         self.changed = true;
+        let refuse = |reply: &Reply| _ = reply.try_send(Err(CallError::Store(error.to_string())));
+        for todo in self.todo.drain(..) {
+            if let Todo::Answer(reply, _) = todo {
+                refuse(&reply);
+            }
+        }
         if self.is_under_way() {
             // It was to be superseded, and its table is gone: it goes on as after a restart.
             self.live = 0;
             self.input(Input::Restarted, self.lead.time(tools::now()), tools);
         }
-        let _ = reply.try_send(Err(CallError::Store(error.to_string())));
+        refuse(&reply);
     }
 
     /// Sends what waited for the views to be published.

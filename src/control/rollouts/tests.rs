@@ -152,3 +152,4 @@ fn a_rollout_is_tried_again_once_it_is_over_and_did_not_succeed() {
 }
 
 mod coming_back;
+mod writing;

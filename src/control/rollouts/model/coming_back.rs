@@ -72,7 +72,8 @@ impl Model {
                 self.keep_now(self.lead.time(now), tools);
             }
         } else if is_declared {
-            let is_kept = overlay.is_some_and(|overlay| overlay.is_owned());
+            // Nothing is missing that was never put in place: a start may still be being written.
+            let is_kept = self.placed.is_none() || overlay.is_some_and(|overlay| overlay.is_owned());
             // It may have gone and come back before the first of the two was heard of here.
             if !was_declared || !is_kept || self.is_behind {
                 self.is_back(is_kept, self.lead.time(now), tools);
@@ -87,7 +88,10 @@ impl Model {
             return;
         }
         let Some(declared) = tools.board.declared(self.name().as_str()) else { return };
-        if !is_kept && let Some(stable) = stand_in(&self.state, &declared) {
+        if !is_kept
+            && let Some(stable) = stand_in(&self.state, &declared)
+            && stable != self.state.stable
+        {
             // Its stable version has not come back with it.
             self.versions.extend(declared.find(&stable.name).map(|spec| (stable.name.clone(), spec)));
             self.state.replace_stable(stable);

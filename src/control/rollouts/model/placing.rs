@@ -22,6 +22,7 @@ impl Model {
             self.is_behind = true;
             let stable = self.versions.get(&self.state.stable.name).cloned();
             if let Some(overlay) = held(&self.state, stable) {
+                self.placed = overlay.stable().cloned();
                 tools.board.hold(self.name(), overlay);
             }
             return;
@@ -38,6 +39,7 @@ impl Model {
             let old = self.gauges.len().saturating_sub(TRIALS);
             self.gauges.drain(..old);
         }
+        self.placed = overlay.stable().cloned();
         self.put(overlay, tools);
         abort::after("setLive");
         if let Some(looked) = self.looked {
