@@ -6,6 +6,7 @@
 //! the configuration does not have the model.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 use crate::base::{ModelName, VersionName, Weight};
 use crate::onnx::{Engine, EngineSpec};
 use crate::routing::overlay::Overlay;
-use crate::routing::spec::{BackendSpec, ModelSpec};
+use crate::routing::spec::{BackendSpec, ModelSpec, VersionSpec};
 use crate::routing::table::{RoutingTable, SharedTable, TableError};
 
 /// Starts an in-process model.
@@ -51,8 +52,15 @@ pub struct Prepared {
 enum Change {
     /// What the configuration declares.
     Declared(Vec<ModelSpec>),
-    /// What lies over it for one model.
-    Overlay(ModelName, Box<Overlay>),
+    /// Versions that one model is to have beside those that it has.
+    Admit(ModelName, Guests),
+}
+
+/// Versions that a rollout brings.
+struct Guests {
+    versions: Vec<VersionSpec>,
+    /// Whether nobody wants them any more.
+    is_over: Arc<AtomicBool>,
 }
 
 /// Why a change was refused. Nothing was changed.
@@ -69,6 +77,9 @@ pub enum ChangeError {
         /// Why.
         reason: String,
     },
+    /// Whoever asked for it does not want it any more.
+    #[error("the rollout that it was for is over")]
+    Over,
 }
 
 impl Switchboard {
@@ -150,16 +161,24 @@ impl Switchboard {
         }
     }
 
-    /// Builds the table with `overlay` on `model`, whose versions may be new: in-process models
-    /// start to load. Hand it to [`Switchboard::commit`].
+    /// Builds the table in which `model` has `versions` beside those that it has, or in place of those of
+    /// the same name: without traffic, if nothing else gives them any. In-process models start to load.
+    /// Hand it to [`Switchboard::commit`]: whatever is decided about the model until then stands, and once
+    /// `is_over` is set nothing is changed any more.
     ///
     /// # Errors
     /// [`ChangeError::Table`].
-    pub fn admit(&self, model: &str, overlay: Overlay) -> Result<Prepared, ChangeError> {
+    pub fn admit(
+        &self,
+        model: &str,
+        versions: Vec<VersionSpec>,
+        is_over: &Arc<AtomicBool>,
+    ) -> Result<Prepared, ChangeError> {
         let state = self.state();
         let declared = state.declared.iter().find(|m| m.name.as_str() == model);
         let name = declared.ok_or_else(|| TableError::UnknownModel(model.to_owned()))?.name.clone();
-        self.build(&state, Change::Overlay(name, Box::new(overlay)), &[])
+        let guests = Guests { versions, is_over: Arc::clone(is_over) };
+        self.build(&state, Change::Admit(name, guests), &[])
     }
 
     /// Builds the table that `models` declare, beside the live one. In-process models that are new
@@ -200,7 +219,8 @@ impl Switchboard {
     ///
     /// # Errors
     /// [`ChangeError::Load`] when a model can't be loaded, [`ChangeError::Table`] when the other
-    /// change leaves no place for this one. The live table stays then.
+    /// change leaves no place for this one, [`ChangeError::Over`] when nobody wants it any more. The live
+    /// table stays then.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the live table in place.
@@ -217,6 +237,12 @@ impl Switchboard {
                 }
             }
             let mut state = self.state();
+            // Whoever ends a rollout says so before it takes the lock for the table of the end.
+            if let Change::Admit(_, guests) = &prepared.change
+                && guests.is_over.load(Ordering::Relaxed)
+            {
+                return Err(ChangeError::Over);
+            }
             if self.table.load().generation + 1 == prepared.table.generation {
                 *state = state.after(&prepared.change);
                 self.put(prepared.table);
@@ -257,9 +283,11 @@ impl State {
                 let overlays = kept.map(|(name, overlay)| (name.clone(), overlay.clone())).collect();
                 Self { declared: models.clone(), overlays }
             }
-            Change::Overlay(name, overlay) => {
+            Change::Admit(name, guests) => {
                 let mut overlays = self.overlays.clone();
-                overlays.insert(name.clone(), Overlay::clone(overlay));
+                if let Some(declared) = self.declared.iter().find(|model| model.name == *name) {
+                    overlays.entry(name.clone()).or_default().admit(&guests.versions, declared);
+                }
                 Self { declared: self.declared.clone(), overlays }
             }
         }
@@ -295,75 +323,4 @@ fn lost(table: &RoutingTable) -> Vec<EngineSpec> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config;
-
-    fn models(v2: &str, more: &str) -> Vec<ModelSpec> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("switchback.yaml");
-        let text = format!(
-            "models: [{{name: m, {more} versions: [{{name: v1, upstream: {{url: http://127.0.0.1:1}}}},
-            {{name: v2, weight: {v2}, upstream: {{url: http://127.0.0.1:2}}}}]}}]"
-        );
-        std::fs::write(&path, text).unwrap();
-        config::load(&path).unwrap().models
-    }
-
-    fn board() -> Switchboard {
-        Switchboard::new(models("10%", ""), |_| panic!("no model is in process")).unwrap()
-    }
-
-    fn set(board: &Switchboard, v1: u32, v2: u32) {
-        let weights =
-            [("v1", v1), ("v2", v2)].map(|(n, w)| (VersionName::new(n).unwrap(), Weight::new(w).unwrap()));
-        board.set_weights("m", weights.to_vec()).unwrap();
-    }
-
-    fn now(board: &Switchboard) -> (u64, u32, bool) {
-        let table = board.table();
-        let model = table.model("m").unwrap();
-        (table.generation, u32::from(model.versions[1].spec.weight.basis_points()), model.spec.expose_version)
-    }
-
-    #[tokio::test]
-    async fn weights_that_are_set_while_a_reload_is_prepared_are_kept_and_so_is_the_reload() {
-        let board = board();
-        let prepared = board.prepare(models("10%", "exposeVersion: false,")).unwrap();
-        set(&board, 0, 10_000);
-        set(&board, 5_000, 5_000);
-        board.commit(prepared).await.unwrap();
-        assert_eq!(now(&board), (4, 5_000, false));
-        // The file's new weights win, even over those set while it was read.
-        let prepared = board.prepare(models("20%", "")).unwrap();
-        set(&board, 0, 10_000);
-        board.commit(prepared).await.unwrap();
-        assert_eq!(now(&board), (6, 2_000, true));
-    }
-
-    #[tokio::test]
-    async fn what_a_rollout_made_of_a_model_waits_for_it_and_what_was_set_by_hand_does_not() {
-        let board = board();
-        let name = |name| VersionName::new(name).unwrap();
-        for (is_owned, weight) in [(true, 0), (false, 2_000)] {
-            let roles = [(name("v1"), crate::base::Role::Stable), (name("v2"), crate::base::Role::Retired)];
-            let overlay = Overlay {
-                roles: if is_owned { roles.to_vec() } else { Vec::new() },
-                weights: vec![(name("v1"), Weight::FULL)],
-                ..Overlay::default()
-            };
-            board.set_overlay("m", overlay).unwrap();
-            for next in [Vec::new(), models("20%", "")] {
-                board.commit(board.prepare(next).unwrap()).await.unwrap();
-            }
-            assert_eq!(now(&board).1, weight);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_prepared_table_that_is_dropped_changes_nothing() {
-        let board = board();
-        drop(board.prepare(models("20%", "")).unwrap());
-        assert_eq!(now(&board), (1, 1_000, true));
-    }
-}
+mod tests;

@@ -71,6 +71,16 @@ impl Overlay {
         })
     }
 
+    /// Puts `versions` beside those that the model has, or in place of those of the same name. Weights stay
+    /// as they are, or as they are declared.
+    pub fn admit(&mut self, versions: &[VersionSpec], declared: &ModelSpec) {
+        self.versions.retain(|old| versions.iter().all(|new| new.name != old.name));
+        self.versions.extend_from_slice(versions);
+        if self.weights.is_empty() {
+            self.weights = declared.versions.iter().map(|v| (v.name.clone(), v.weight)).collect();
+        }
+    }
+
     /// The model as it is to be served: `declared` with this on top.
     pub fn apply(&self, declared: &ModelSpec) -> ModelSpec {
         let mut spec = declared.clone();

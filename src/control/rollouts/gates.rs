@@ -4,7 +4,7 @@
 //! message. How many are asked at a time is bounded.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ pub(super) struct Question {
     pub(super) candidate: Option<VersionSpec>,
     /// What happened, where the gate is told and not asked.
     pub(super) event: Option<Event>,
+    /// Whether the rollout is over: then nothing is put in place for it any more.
+    pub(super) is_over: Arc<AtomicBool>,
 }
 
 /// Asks, on a thread of its own. The answer comes as a message, in any case.
@@ -120,14 +122,7 @@ fn load(question: &Question, board: &Switchboard) -> Result<String, String> {
             |(_, version)| version.spec.backend == candidate.backend && !version.backend.is_lost(),
         );
     if !is_served {
-        let mut overlay = board.overlay(name).unwrap_or_default();
-        overlay.versions.retain(|version| version.name != candidate.name);
-        overlay.versions.push(candidate.clone());
-        if overlay.weights.is_empty() {
-            let declared = board.declared(name).ok_or("the model is gone")?;
-            overlay.weights = declared.versions.iter().map(|v| (v.name.clone(), v.weight)).collect();
-        }
-        let prepared = board.admit(name, overlay).map_err(|error| error.to_string())?;
+        let prepared = board.admit(name, vec![candidate], &question.is_over).map_err(|e| e.to_string())?;
         runtime.block_on(board.commit(prepared)).map_err(|error| error.to_string())?;
     }
     runtime.block_on(async {

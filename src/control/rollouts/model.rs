@@ -8,6 +8,7 @@ mod telling;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use serde_json::Value;
@@ -59,6 +60,8 @@ pub(super) struct Model {
     /// Whether something could not be put in place because the configuration does not have it.
     is_behind: bool,
     shared: Option<Shared>,
+    /// Set once the rollout is over, for those who still load something for it.
+    is_over: Arc<AtomicBool>,
     gauges: Vec<Gauge>,
     ranks: Ranks,
     /// Number of the trial whose table is in place.
@@ -155,6 +158,7 @@ impl Model {
             is_declared: true,
             is_behind: false,
             shared: None,
+            is_over: Arc::default(),
             gauges: Vec::new(),
             ranks: Ranks::new(seed),
             live: 0,

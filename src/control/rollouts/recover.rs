@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::candidate;
 use super::clock::Lead;
@@ -13,7 +14,6 @@ use super::tools::{self, Tools};
 use crate::base::{ModelName, Role, VersionName, Weight};
 use crate::control::board::declared_weights;
 use crate::rollout::version::VersionRef;
-use crate::routing::overlay::Overlay;
 use crate::routing::spec::{ModelSpec, VersionSpec};
 use crate::store::{Limits, Roles, Store, StoreError};
 
@@ -169,13 +169,8 @@ fn admit(
     if strangers.is_empty() {
         return;
     }
-    // Where the process already serves, what was laid over the model stays.
-    let held = tools.board.overlay(model.as_str()).filter(Overlay::is_owned);
-    let mut overlay = held.unwrap_or_else(|| {
-        Overlay::of_weights(declared.versions.iter().map(|v| (v.name.clone(), v.weight)).collect())
-    });
-    overlay.versions = strangers;
-    let put = tools.board.admit(model.as_str(), overlay).map(|prepared| tools.board.put_at_once(prepared));
+    let put = tools.board.admit(model.as_str(), strangers, &Arc::default());
+    let put = put.map(|prepared| tools.board.put_at_once(prepared));
     if let Err(error) = put {
         tracing::error!(%model, %error, "a version that came with a rollout cannot be served");
     }

@@ -1,5 +1,6 @@
 //! Putting in place what the machine wants live.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::super::stand_in::held;
@@ -8,6 +9,7 @@ use super::super::{abort, live};
 use super::{Model, TRIALS};
 use crate::base::VersionName;
 use crate::rollout::live::Live;
+use crate::rollout::state::{Phase, Rollout};
 use crate::routing::overlay::Overlay;
 
 impl Model {
@@ -17,6 +19,10 @@ impl Model {
             return;
         }
         self.live = live.trial;
+        let is_on = |rollout: &&Rollout| !matches!(rollout.phase, Phase::RollingBack(_));
+        if self.state.running().filter(is_on).is_none() {
+            self.call_off();
+        }
         abort::before("setLive");
         let Some(declared) = tools.board.declared(self.name().as_str()) else {
             self.is_behind = true;
@@ -45,6 +51,12 @@ impl Model {
         if let Some(looked) = self.looked {
             tools.pace.decided(looked);
         }
+    }
+
+    /// Whoever loads something for the rollout of until now finds that it is over. To be called before
+    /// the table of its end is put in place: what was loaded before gives way to that table.
+    pub(super) fn call_off(&mut self) {
+        std::mem::take(&mut self.is_over).store(true, Ordering::Relaxed);
     }
 
     pub(super) fn put(&self, overlay: Overlay, tools: &Tools) {

@@ -74,6 +74,7 @@ impl Model {
         let stable = declared.find(&stable).or(known);
         self.versions = stable.into_iter().chain([candidate]).map(|spec| (spec.name.clone(), spec)).collect();
         self.shared = self.state.rollout.as_ref().map(|rollout| Shared::new(rollout, declared));
+        self.call_off();
         self.gauges.clear();
         self.weights = None;
         (tools.forget_pairs)(self.name().as_str());

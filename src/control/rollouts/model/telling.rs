@@ -3,6 +3,8 @@
 //! News is written down in the transaction of what it tells of, so that a process that is killed in
 //! between tells it when it is back. Where nothing can be written it is told all the same.
 
+use std::sync::Arc;
+
 use super::super::tell::{About, Apart};
 use super::super::tools::Tools;
 use super::super::{abort, gates};
@@ -108,6 +110,7 @@ impl Model {
             asked: gate.map(|gate| gate.asked.clone()),
             candidate: candidate.cloned(),
             event,
+            is_over: Arc::clone(&self.is_over),
         };
         gates::ask(question, &tools.board, &tools.messages);
     }
