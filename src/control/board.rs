@@ -279,8 +279,10 @@ impl State {
     fn after(&self, change: &Change) -> Self {
         match change {
             Change::Declared(models) => {
-                let kept = self.overlays.iter().filter(|(name, overlay)| self.is_kept(name, overlay, models));
-                let overlays = kept.map(|(name, overlay)| (name.clone(), overlay.clone())).collect();
+                let kept = |(name, overlay): (&ModelName, &Overlay)| {
+                    Some((name.clone(), self.kept(name, overlay, models)?))
+                };
+                let overlays = self.overlays.iter().filter_map(kept).collect();
                 Self { declared: models.clone(), overlays }
             }
             Change::Admit(name, guests) => {
@@ -293,16 +295,21 @@ impl State {
         }
     }
 
-    /// Whether an overlay stays when the configuration becomes `models`. What a rollout made of a model
+    /// What becomes of an overlay when the configuration becomes `models`. What a rollout made of a model
     /// waits for it where it is gone, and lies over it again if it comes back with its stable version.
-    fn is_kept(&self, name: &ModelName, overlay: &Overlay, models: &[ModelSpec]) -> bool {
+    /// Where it comes back without, the configuration's has all traffic until the decider says who has
+    /// it: the rest may have been rolled back.
+    fn kept(&self, name: &ModelName, overlay: &Overlay, models: &[ModelSpec]) -> Option<Overlay> {
         let new = models.iter().find(|m| m.name == *name);
         let old = self.declared.iter().find(|m| m.name == *name);
-        match (new, old) {
-            (None, _) => overlay.is_owned(),
-            (Some(new), None) => overlay.is_owned() && overlay.has_stable(new),
+        let stays = match (new, old) {
+            (Some(new), None) if overlay.is_owned() && !overlay.has_stable(new) => {
+                return Overlay::all_to_stable(new);
+            }
+            (None, _) | (Some(_), None) => overlay.is_owned(),
             (Some(new), Some(old)) => overlay.is_owned() || declared_weights(new) == declared_weights(old),
-        }
+        };
+        stays.then(|| overlay.clone())
     }
 }
 

@@ -54,6 +54,13 @@ impl Overlay {
         Self { weights, ..Self::default() }
     }
 
+    /// All traffic for the version that is declared stable, whatever its weight there.
+    pub fn all_to_stable(declared: &ModelSpec) -> Option<Self> {
+        let stable = declared.versions.iter().find(|version| version.role == Role::Stable)?.name.clone();
+        let (roles, weights) = (vec![(stable.clone(), Role::Stable)], vec![(stable, Weight::FULL)]);
+        Some(Self { roles, weights, ..Self::default() })
+    }
+
     /// Whether a rollout made it: then a configuration's own weights do not replace it.
     pub fn is_owned(&self) -> bool {
         !self.roles.is_empty()

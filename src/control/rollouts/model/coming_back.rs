@@ -11,6 +11,7 @@ use crate::rollout::machine::{Command, Input, What};
 use crate::rollout::state::Phase;
 use crate::rollout::time::Timestamp;
 use crate::rollout::version::Actor;
+use crate::routing::overlay::Overlay;
 
 /// What is not as it was left.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +74,8 @@ impl Model {
             }
         } else if is_declared {
             // Nothing is missing that was never put in place: a start may still be being written.
-            let is_kept = self.placed.is_none() || overlay.is_some_and(|overlay| overlay.is_owned());
+            let stable = overlay.as_ref().and_then(Overlay::stable);
+            let is_kept = self.placed.is_none() || self.placed.as_ref() == stable;
             // It may have gone and come back before the first of the two was heard of here.
             if !was_declared || !is_kept || self.is_behind {
                 self.is_back(is_kept, self.lead.time(now), tools);

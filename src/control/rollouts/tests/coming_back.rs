@@ -222,7 +222,10 @@ fn a_latch_outlives_a_restart_without_the_model_that_a_reload_brings_back() {
         // Nor does it matter that its stable version is another one by then.
         let process = Process::start(path, two(1, ""), &["m"]);
         let versions = version("v0", 7, "") + &version("v2", 2, ", weight: 10%");
-        process.reload(config(&versions, GATE), &[]);
+        let back = config(&versions, GATE);
+        process.serve(&back, &[]);
+        assert_eq!((process.weight("v0"), process.weight("v2")), (100, 0));
+        process.declare(back, &[]);
         process.settle();
         assert_eq!((process.weight("v0"), process.weight("v2")), (100, 0));
         assert!(process.refuses("v2"));
@@ -254,6 +257,8 @@ fn a_latch_outlives_two_reloads_that_the_decider_hears_of_late() {
         let (gone, back) = (two(1, ""), config(&versions, GATE));
         process.serve(&gone, &["m"]);
         process.serve(&back, &[]);
+        // Nobody has told the decider yet, and v2 is the latched one.
+        assert_eq!((process.weight("v0"), process.weight("v2")), (100, 0));
         process.declare(gone, &["m"]);
         process.declare(back, &[]);
         process.settle();
