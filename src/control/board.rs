@@ -253,13 +253,19 @@ impl Switchboard {
     }
 
     /// Puts a prepared table in place at once, with what is still being loaded: for the start of the
-    /// process, when nothing is served yet. Where another change came in between it is dropped.
-    pub fn put_at_once(&self, prepared: Prepared) {
+    /// process, when nothing is served yet, and for what needs no loading. Where another change came in
+    /// between, it is built again on top of that one.
+    ///
+    /// # Errors
+    /// [`ChangeError::Table`] when the other change leaves no place for this one.
+    pub fn put_at_once(&self, mut prepared: Prepared) -> Result<(), ChangeError> {
         let mut state = self.state();
-        if self.table.load().generation + 1 == prepared.table.generation {
-            *state = state.after(&prepared.change);
-            self.put(prepared.table);
+        if self.table.load().generation + 1 != prepared.table.generation {
+            prepared = self.build(&state, prepared.change, &prepared.fresh)?;
         }
+        *state = state.after(&prepared.change);
+        self.put(prepared.table);
+        Ok(())
     }
 
     fn put(&self, table: RoutingTable) {

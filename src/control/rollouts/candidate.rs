@@ -15,14 +15,17 @@ use crate::routing::spec::{BackendSpec, VersionSpec};
 use crate::upstream::{Address, UpstreamSpec};
 use crate::wire::rewrite::RewriteSpec;
 
+/// What a digest begins with that a caller has said.
+pub(super) const GIVEN: &str = "given:";
+
 /// The digest of `version`: `sha256:…` of a model file, `given:…` as the caller says, `server:…` of
 /// the place and name of a model at a server.
 ///
 /// # Errors
 /// Why the model file can't be read, for people.
-pub(super) fn digest(version: &VersionSpec, given: Option<&str>) -> Result<String, String> {
+fn digest(version: &VersionSpec, given: Option<&str>) -> Result<String, String> {
     match (&version.backend, given) {
-        (_, Some(given)) => Ok(format!("given:{given}")),
+        (_, Some(given)) => Ok(format!("{GIVEN}{given}")),
         (BackendSpec::Onnx(engine), None) => file(engine),
         (BackendSpec::Upstream(upstream), None) => Ok(server(upstream, &version.rewrite)),
     }
@@ -33,9 +36,26 @@ pub(super) fn digest(version: &VersionSpec, given: Option<&str>) -> Result<Strin
 pub(super) struct Digests(Vec<(VersionSpec, Result<String, String>)>);
 
 impl Digests {
-    /// Reads what there is to read. Blocks.
+    /// Reads what there is to read, each file once. Blocks.
     pub(super) fn of(versions: impl IntoIterator<Item = VersionSpec>) -> Self {
-        Self(versions.into_iter().map(|spec| (spec.clone(), digest(&spec, None))).collect())
+        let mut known = Self::default();
+        for version in versions {
+            if known.find(&version).is_none() {
+                let digest = digest(&version, None);
+                known.0.push((version, digest));
+            }
+        }
+        known
+    }
+
+    /// Whether the digest of `version` is among these, or nothing is to be read for it.
+    pub(super) fn has(&self, version: &VersionSpec) -> bool {
+        !is_file(version) || self.find(version).is_some()
+    }
+
+    fn find(&self, version: &VersionSpec) -> Option<&Result<String, String>> {
+        let mut known = self.0.iter();
+        known.find(|(known, _)| is_same(known, version)).map(|(_, digest)| digest)
     }
 
     /// The digest of `version`, as [`digest`] says. Only where the configuration has changed since is it
@@ -44,12 +64,21 @@ impl Digests {
     /// # Errors
     /// As [`digest`].
     pub(super) fn get(&self, version: &VersionSpec, given: Option<&str>) -> Result<String, String> {
-        let known = self.0.iter().find(|(known, _)| known.backend == version.backend && given.is_none());
-        match known.filter(|(known, _)| known.rewrite == version.rewrite) {
-            Some((_, digest)) => digest.clone(),
+        match self.find(version).filter(|_| given.is_none()) {
+            Some(digest) => digest.clone(),
             None => digest(version, given),
         }
     }
+}
+
+/// Whether a file is to be read for the digest of `version`.
+pub(super) fn is_file(version: &VersionSpec) -> bool {
+    matches!(version.backend, BackendSpec::Onnx(_))
+}
+
+/// Whether both have the same digest, for all that can be said without reading anything.
+pub(super) fn is_same(one: &VersionSpec, other: &VersionSpec) -> bool {
+    one.backend == other.backend && one.rewrite == other.rewrite
 }
 
 fn file(engine: &EngineSpec) -> Result<String, String> {

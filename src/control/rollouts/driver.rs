@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{oneshot, watch};
 
 use super::call::{Call, CallError, Reply};
-use super::candidate::Digests;
+use super::candidate::{self, Digests};
 use super::handle::{Rollouts, StoreState};
 use super::ledger::Ledger;
 use super::message::Message;
@@ -113,7 +113,9 @@ pub fn start(setup: Setup) -> Result<(Rollouts, Deciding), StartError> {
     for kept in opened.recovered {
         decider.aside.insert(kept.state.model.clone(), kept);
     }
-    decider.take_up();
+    let kept = decider.aside.values().flat_map(|kept| recover::to_read(kept, &decider.tools));
+    let digests = Digests::of(kept);
+    decider.take_up(&digests, false);
     decider.aside.values().for_each(|kept| recover::hold(kept, &decider.tools));
     let digests = Digests::of(decider.to_read());
     decider.start_declared(&digests);
@@ -195,7 +197,7 @@ impl Decider {
         match message {
             Message::Stop => {}
             Message::Call(call, digests, reply) => self.call(call, digests, reply),
-            Message::Wanted(digests) => self.start_declared(&digests),
+            Message::Wanted(digests) => self.go_on(&digests),
             Message::Gate(name, answer) => {
                 if let Some(model) = self.models.get_mut(&name) {
                     model.answered(answer, now(), &self.tools);
@@ -216,7 +218,6 @@ impl Decider {
                     let spec = self.specs.iter().find(|spec| spec.model == *model.name());
                     model.declared(spec.cloned(), now(), &self.tools);
                 }
-                self.take_up();
                 self.read_declared();
             }
         }
@@ -227,8 +228,15 @@ impl Decider {
             Call::Start(start) => &start.model,
             Call::Command { model, .. } | Call::Weights { model, .. } => model,
         };
-        let Some(model) = self.model(&name.clone()) else {
-            let _ = reply.try_send(Err(CallError::NotFound(format!("there is no model {name:?}"))));
+        let name = name.clone();
+        let Some(model) = self.model(&name) else {
+            let error = match self.is_coming_back(&name) {
+                true => CallError::Conflict(format!(
+                    "model {name} has come back, and its files are still being read: try again"
+                )),
+                false => CallError::NotFound(format!("there is no model {name:?}")),
+            };
+            let _ = reply.try_send(Err(error));
             return;
         };
         let (config_hash, tools) = (self.config_hash.clone(), &self.tools);
@@ -237,21 +245,41 @@ impl Decider {
         }
     }
 
-    /// Takes up what was left of models that the configuration has.
-    fn take_up(&mut self) {
-        let board = &self.tools.board;
-        let found = self.aside.extract_if(.., |name, _| board.declared(name.as_str()).is_some());
-        for (name, kept) in found.collect::<Vec<_>>() {
-            if let Some(mut model) = recover::model(kept, &self.specs, &self.tools) {
-                model.restarted(now(), &self.tools);
-                self.models.insert(name, model);
+    /// Takes up what was left of models that the configuration has, where all that is to be read for it
+    /// is read. The rest stays aside, with all traffic where it is safe.
+    fn take_up(&mut self, digests: &Digests, is_serving: bool) {
+        let tools = &self.tools;
+        let mut taken = Vec::new();
+        for (name, kept) in &self.aside {
+            if tools.board.declared(name.as_str()).is_none()
+                || !recover::to_read(kept, tools).iter().all(|version| digests.has(version))
+            {
+                continue;
+            }
+            // None where the configuration has lost it again by now.
+            if let Some(model) = recover::model(kept, digests, is_serving, &self.specs, tools) {
+                taken.push((name.clone(), model));
             }
         }
+        for (name, mut model) in taken {
+            self.aside.remove(&name);
+            model.restarted(now(), &self.tools);
+            self.models.insert(name, model);
+        }
+    }
+
+    /// Whether what was left of a model that the configuration has is still to be taken up.
+    fn is_coming_back(&self, name: &str) -> bool {
+        let is_aside = self.aside.keys().any(|known| known.as_str() == name);
+        is_aside && self.tools.board.declared(name).is_some()
     }
 
     /// The model of this name, with what is known of it; made where it has had no rollout.
     fn model(&mut self, name: &str) -> Option<ModelName> {
-        self.take_up();
+        self.take_up(&Digests::default(), true);
+        if self.is_coming_back(name) {
+            return None;
+        }
         if let Some((name, _)) = self.models.iter().find(|(known, _)| known.as_str() == name) {
             return Some(name.clone());
         }
@@ -267,34 +295,54 @@ impl Decider {
         self.specs.iter().filter(|spec| spec.policy.auto_start && spec.candidate.is_some())
     }
 
-    /// The versions that are to be read before what the configuration asks for can start.
+    /// The versions whose digests must be known before the configuration can be followed: of what it
+    /// asks for, of models whose stable version is in doubt, and of those that come back.
     fn to_read(&self) -> Vec<VersionSpec> {
-        let mut versions = Vec::new();
-        for spec in self.wanted() {
-            let Some(declared) = self.tools.board.declared(spec.model.as_str()) else { continue };
-            let is_first = self.models.get(&spec.model).is_none_or(Model::is_first);
-            versions.extend(declared.versions.into_iter().filter(|version| {
-                Some(&version.name) == spec.candidate.as_ref() || is_first && version.role == Role::Stable
-            }));
-        }
+        let mut versions: Vec<_> = self.wanted().flat_map(|spec| self.candidates(spec)).collect();
+        versions.extend(self.models.values().flat_map(|model| model.to_read(&self.tools)));
+        versions.extend(self.aside.values().flat_map(|kept| recover::to_read(kept, &self.tools)));
         versions
     }
 
-    /// Has them read by a thread of its own, which says so when it is done.
-    fn read_declared(&self) {
-        let (versions, messages) = (self.to_read(), self.tools.messages.clone());
-        if versions.is_empty() {
+    /// The versions that are to be read before what a configuration asks for can start.
+    fn candidates(&self, spec: &RolloutSpec) -> Vec<VersionSpec> {
+        let Some(declared) = self.tools.board.declared(spec.model.as_str()) else { return Vec::new() };
+        let is_first = self.models.get(&spec.model).is_none_or(Model::is_first);
+        let is_read = |version: &VersionSpec| {
+            Some(&version.name) == spec.candidate.as_ref() || is_first && version.role == Role::Stable
+        };
+        declared.versions.into_iter().filter(is_read).collect()
+    }
+
+    /// Follows the configuration: at once where nothing is to be read for it, and otherwise when a thread
+    /// of its own has read it and says so.
+    fn read_declared(&mut self) {
+        let versions = self.to_read();
+        self.go_on(&Digests::default());
+        if !versions.iter().any(candidate::is_file) {
             return;
         }
+        let messages = self.tools.messages.clone();
         let read = move || _ = messages.send(Message::Wanted(Digests::of(versions)));
         if let Err(error) = std::thread::Builder::new().name("digest".to_owned()).spawn(read) {
-            tracing::error!(%error, "no thread to read candidates: none is started");
+            tracing::error!(%error, "no thread to read model files: what needs them stays as it is");
         }
+    }
+
+    /// Does what the configuration asks for, as far as these digests tell. Where others are needed
+    /// they are being read, or it has changed since and is about to be heard of.
+    fn go_on(&mut self, digests: &Digests) {
+        for model in self.models.values_mut() {
+            model.reconsider(digests, now(), &self.tools);
+        }
+        self.take_up(digests, true);
+        self.start_declared(digests);
     }
 
     /// Starts what the configuration asks for by naming a candidate.
     fn start_declared(&mut self, digests: &Digests) {
-        let wanted: Vec<ModelName> = self.wanted().map(|spec| spec.model.clone()).collect();
+        let is_read = |spec: &&RolloutSpec| self.candidates(spec).iter().all(|version| digests.has(version));
+        let wanted: Vec<ModelName> = self.wanted().filter(is_read).map(|spec| spec.model.clone()).collect();
         for model in wanted {
             let Some(name) = self.model(model.as_str()) else { continue };
             let (config_hash, tools) = (self.config_hash.clone(), &self.tools);

@@ -5,6 +5,7 @@ mod coming_back;
 mod placing;
 mod start;
 mod telling;
+mod writing;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -13,13 +14,11 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::abort;
 use super::call::{Call, CallError, Done, Reply};
 use super::candidate::Digests;
 use super::clock::{self, Lead};
 use super::counts::Gauge;
 use super::live::Shared;
-use super::message::Message;
 use super::ranks::Ranks;
 use super::rows;
 use super::spec::RolloutSpec;
@@ -34,7 +33,7 @@ use crate::rollout::state::ModelState;
 use crate::rollout::time::Timestamp;
 use crate::rollout::version::{Actor, VersionRef};
 use crate::routing::spec::{ModelSpec, VersionSpec};
-use crate::store::{StoreError, Write};
+use crate::store::Write;
 
 /// Trials that are still looked at: late answers of older ones are lost.
 const TRIALS: usize = 4;
@@ -55,8 +54,6 @@ pub(super) struct Model {
     kept_at: (Timestamp, Timestamp),
     /// What is still to be done about how it was found.
     found: Option<coming_back::Trouble>,
-    /// Whether the configuration had it when it was last heard of.
-    is_declared: bool,
     /// Whether something could not be put in place because the configuration does not have it.
     is_behind: bool,
     shared: Option<Shared>,
@@ -155,7 +152,6 @@ impl Model {
             lead,
             kept_at: (clock::wall(), lead.time(clock::now())),
             found: coming_back::Trouble::of(is_lost, is_replaced),
-            is_declared: true,
             is_behind: false,
             shared: None,
             is_over: Arc::default(),
@@ -374,86 +370,6 @@ impl Model {
         if !batch.writes.is_empty() {
             self.todo.push_back(Todo::Write(std::mem::take(batch)));
         }
-    }
-
-    /// Does what can be done: until something is to be written first.
-    fn pump(&mut self, tools: &Tools) {
-        while self.writing.is_none()
-            && let Some(todo) = self.todo.pop_front()
-        {
-            match todo {
-                Todo::Write(Batch { writes, of }) => {
-                    of.iter().for_each(|kind| abort::before(kind));
-                    self.writing = Some(of);
-                    let (messages, name) = (tools.messages.clone(), self.name().clone());
-                    // A rollout that cannot be written when it begins does not begin. Nothing of what was
-                    // decided before it waits here any more.
-                    let keep = !self.todo.iter().any(|todo| matches!(todo, Todo::Answer(_, Some(_))));
-                    tools.ledger.write(writes, keep, move |outcome| {
-                        let _ = messages.send(Message::Committed(name, outcome));
-                    });
-                }
-                Todo::Effect(Effect::SetLive(live)) => self.apply(&live, tools),
-                Todo::Effect(effect @ Effect::RunGate(_)) => {
-                    let kind = effect.kind();
-                    abort::before(kind);
-                    if let Effect::RunGate(run) = effect {
-                        self.ask(&run, tools);
-                    }
-                    abort::after(kind);
-                }
-                Todo::Effect(_) => {}
-                Todo::Tell(telling) => self.tell(*telling, tools),
-                Todo::Answer(reply, _) => self.reply(reply, tools),
-            }
-        }
-    }
-
-    /// The ledger has done what it was asked, or cannot.
-    pub(super) fn committed(&mut self, outcome: Result<(), StoreError>, tools: &Tools) {
-        let kept = self.writing.take().unwrap_or_default();
-        kept.iter().for_each(|kind| abort::after(kind));
-        self.written = outcome.is_ok();
-        if let Err(error) = &outcome {
-            self.unwritten(error, tools);
-        }
-        self.pump(tools);
-        while self.is_written_down()
-            && let Some(Held { call, digests, reply, config_hash }) = self.held.pop_front()
-        {
-            self.call(call, digests, reply, &config_hash, tools::now(), tools);
-        }
-    }
-
-    /// Whether nothing waits for the ledger's word.
-    fn is_written_down(&self) -> bool {
-        self.writing.is_none() && self.todo.is_empty()
-    }
-
-    /// What should have been written was not. A rollout that only just begins does not begin, for it
-    /// would be forgotten; nor is anything done that was asked of it meanwhile. All else goes on in
-    /// memory.
-    fn unwritten(&mut self, error: &StoreError, tools: &Tools) {
-        let undo = self.todo.iter().position(|todo| matches!(todo, Todo::Answer(_, Some(_))));
-        let Some(Todo::Answer(reply, Some(before))) = undo.and_then(|at| self.todo.remove(at)) else {
-            return;
-        };
-        (self.state, self.versions) = (before.state, before.versions);
-        (self.weights, self.shared) = (before.weights, before.shared);
-        self.gauges.clear();
-        self.changed = true;
-        let refuse = |reply: &Reply| _ = reply.try_send(Err(CallError::Store(error.to_string())));
-        for todo in self.todo.drain(..) {
-            if let Todo::Answer(reply, _) = todo {
-                refuse(&reply);
-            }
-        }
-        if self.is_under_way() {
-            // It was to be superseded, and its table is gone: it goes on as after a restart.
-            self.live = 0;
-            self.input(Input::Restarted, self.lead.time(tools::now()), tools);
-        }
-        refuse(&reply);
     }
 
     /// Sends what waited for the views to be published.

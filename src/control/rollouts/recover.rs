@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::candidate;
+use super::candidate::{self, Digests, GIVEN};
 use super::clock::Lead;
 use super::model::{Found, Model};
 use super::rows::{self, Kept, Weights};
 use super::spec::RolloutSpec;
-use super::stand_in::{held, stand_in};
+use super::stand_in::{choices, held, stand_in};
 use super::tools::{self, Tools};
 use crate::base::{ModelName, Role, VersionName, Weight};
 use crate::control::board::declared_weights;
+use crate::rollout::state::ModelState;
 use crate::rollout::version::VersionRef;
 use crate::routing::spec::{ModelSpec, VersionSpec};
 use crate::store::{Limits, Roles, Store, StoreError};
@@ -61,26 +62,47 @@ fn read(roles: &Roles) -> Option<Kept> {
     }
 }
 
+/// The versions whose digests [`model`] needs.
+pub(super) fn to_read(kept: &Kept, tools: &Tools) -> Vec<VersionSpec> {
+    let state = &kept.state;
+    let declared = tools.board.declared(state.model.as_str()).filter(|_| state.rollout.is_some());
+    let Some(declared) = declared else { return Vec::new() };
+    let is_read = |version: &VersionRef| !version.digest.starts_with(GIVEN);
+    let wanted = wanted(state).into_iter().filter(is_read);
+    let mut versions: Vec<_> =
+        wanted.filter_map(|version| make(&version, &state.model, Some(&declared), tools).ok()).collect();
+    versions.extend(choices(state, &declared));
+    versions
+}
+
 /// The model as it was left, its versions in place on the table, if the configuration has it.
 ///
 /// A version that is not what it was when the rollout began, or that is not to be had any more, gets
 /// no traffic: its rollout is to be aborted. Where that is the stable one, the configuration's takes
-/// its place, and all else stays as it was: latches, attempts, keys, numbers.
-pub(super) fn model(kept: Kept, specs: &[RolloutSpec], tools: &Tools) -> Option<Model> {
-    let Kept { mut state, weights, over, wall } = kept;
+/// its place, and all else stays as it was: latches, attempts, keys, numbers. Once the process
+/// `is_serving`, one that would have to be loaded first is not to be had either.
+pub(super) fn model(
+    kept: &Kept,
+    digests: &Digests,
+    is_serving: bool,
+    specs: &[RolloutSpec],
+    tools: &Tools,
+) -> Option<Model> {
+    let Kept { state, weights, over, wall } = kept;
+    let mut state = state.clone();
     let name = state.model.clone();
     let declared = tools.board.declared(name.as_str())?;
     let now = tools::now();
     let lead = match state.running() {
-        Some(_) => Lead::of(state.clock, wall, now),
+        Some(_) => Lead::of(state.clock, *wall, now),
         None => Lead::default(),
     };
     state.clock = state.clock.min(lead.time(now));
     let spec = specs.iter().find(|spec| spec.model == name).cloned();
-    let mut weights = weights.map(|weights| known(&weights));
+    let mut weights = weights.as_ref().map(known);
     if state.rollout.is_none() {
         // Nothing but weights that were set by hand, over a configuration that may be newer.
-        if over.is_none_or(|over| over != rows::weights(&declared_weights(&declared))) {
+        if over.as_ref().is_none_or(|over| *over != rows::weights(&declared_weights(&declared))) {
             weights = None;
         }
         state.stable.name = declared.versions.iter().find(|v| v.role == Role::Stable)?.name.clone();
@@ -89,11 +111,10 @@ pub(super) fn model(kept: Kept, specs: &[RolloutSpec], tools: &Tools) -> Option<
     }
     let mut versions = BTreeMap::new();
     let mut lost = Vec::new();
-    let mut wanted = vec![state.stable.clone()];
-    let running = state.running().map(|rollout| [rollout.stable.clone(), rollout.candidate.clone()]);
-    wanted.extend(running.into_iter().flatten());
-    for version in wanted {
-        match resolve(&version, &name, Some(&declared), tools) {
+    for version in wanted(&state) {
+        let found = resolve(&version, &name, Some(&declared), digests, tools);
+        match found.and_then(|spec| if is_serving { served(spec, &name, &declared, tools) } else { Ok(spec) })
+        {
             Ok(spec) => _ = versions.insert(version.name.clone(), spec),
             Err(error) => {
                 tracing::error!(model = %name, version = %version.name, %error, "a version of a rollout is not to be had any more");
@@ -103,7 +124,7 @@ pub(super) fn model(kept: Kept, specs: &[RolloutSpec], tools: &Tools) -> Option<
     }
     let is_replaced = lost.contains(&state.stable.name);
     if is_replaced {
-        let stable = stand_in(&state, &declared)?;
+        let stable = stand_in(&state, &declared, digests)?;
         tracing::warn!(model = %name, version = %stable.name, "it is stable now, as the configuration has it");
         versions.extend(declared.find(&stable.name).map(|spec| (stable.name.clone(), spec)));
         state.replace_stable(stable);
@@ -114,6 +135,30 @@ pub(super) fn model(kept: Kept, specs: &[RolloutSpec], tools: &Tools) -> Option<
     admit(&name, &declared, &versions, tools);
     let is_lost = !lost.is_empty();
     Some(Model::with(state, spec, Found { versions, weights, lead, is_lost, is_replaced }))
+}
+
+/// The versions that the state speaks of.
+fn wanted(state: &ModelState) -> Vec<VersionRef> {
+    let mut wanted = vec![state.stable.clone()];
+    let running = state.running().map(|rollout| [rollout.stable.clone(), rollout.candidate.clone()]);
+    wanted.extend(running.into_iter().flatten());
+    wanted
+}
+
+/// The version, unless it is one that the configuration does not have and that is still to be loaded.
+fn served(
+    spec: VersionSpec,
+    model: &ModelName,
+    declared: &ModelSpec,
+    tools: &Tools,
+) -> Result<VersionSpec, String> {
+    let table = tools.board.table();
+    let there = table.model(model.as_str()).and_then(|model| model.version(spec.name.as_str()));
+    let is_there = there.is_some_and(|(_, version)| version.spec.backend == spec.backend);
+    if is_there || !candidate::is_file(&spec) || declared.versions.contains(&spec) {
+        return Ok(spec);
+    }
+    Err("it would have to be loaded first, and the model is served already".to_owned())
 }
 
 /// Weights as they were kept, of what can be a version's.
@@ -128,32 +173,40 @@ fn known(weights: &Weights) -> Vec<(VersionName, Weight)> {
 pub(super) fn hold(kept: &Kept, tools: &Tools) {
     let state = &kept.state;
     tracing::warn!(model = %state.model, "the store has a model that the configuration does not declare: it waits");
-    let stable = resolve(&state.stable, &state.model, None, tools).ok();
+    let stable = resolve(&state.stable, &state.model, None, &Digests::default(), tools).ok();
     if let Some(overlay) = held(state, stable) {
         tools.board.hold(&state.model, overlay);
     }
 }
 
-/// The version as it is to be served.
+/// The version as it is to be served, if it is what it was.
 fn resolve(
+    version: &VersionRef,
+    model: &ModelName,
+    declared: Option<&ModelSpec>,
+    digests: &Digests,
+    tools: &Tools,
+) -> Result<VersionSpec, String> {
+    let spec = make(version, model, declared, tools)?;
+    let digest = digests.get(&spec, version.digest.strip_prefix(GIVEN))?;
+    match digest == version.digest {
+        true => Ok(spec),
+        false => Err(format!("it was {} and is {digest}", version.digest)),
+    }
+}
+
+/// The version of this name as it is to be served now.
+fn make(
     version: &VersionRef,
     model: &ModelName,
     declared: Option<&ModelSpec>,
     tools: &Tools,
 ) -> Result<VersionSpec, String> {
-    let spec = match version.origin.is_null() {
-        false => (tools.remake)(model, &version.origin)?,
-        true => {
-            let found = declared.and_then(|declared| declared.find(&version.name));
-            found.ok_or_else(|| "the configuration has no such version".to_owned())?
-        }
-    };
-    let given = version.digest.strip_prefix("given:");
-    let digest = candidate::digest(&spec, given)?;
-    match digest == version.digest {
-        true => Ok(spec),
-        false => Err(format!("it was {} and is {digest}", version.digest)),
+    if !version.origin.is_null() {
+        return (tools.remake)(model, &version.origin);
     }
+    let found = declared.and_then(|declared| declared.find(&version.name));
+    found.ok_or_else(|| "the configuration has no such version".to_owned())
 }
 
 /// Puts versions that the configuration does not have beside those that it has. They are loaded
@@ -170,7 +223,7 @@ fn admit(
         return;
     }
     let put = tools.board.admit(model.as_str(), strangers, &Arc::default());
-    let put = put.map(|prepared| tools.board.put_at_once(prepared));
+    let put = put.and_then(|prepared| tools.board.put_at_once(prepared));
     if let Err(error) = put {
         tracing::error!(%model, %error, "a version that came with a rollout cannot be served");
     }

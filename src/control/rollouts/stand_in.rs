@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::candidate;
+use super::candidate::Digests;
 use crate::base::{Role, Weight};
 use crate::rollout::state::ModelState;
 use crate::rollout::version::VersionRef;
@@ -13,13 +13,11 @@ use crate::routing::spec::{ModelSpec, VersionSpec};
 /// The version of the configuration that takes the place of the lost stable one: that of its name,
 /// else the one that is stable there, else one with a weight; none that is latched. Where all are, it
 /// is the first of them, for nobody else is left to answer.
-pub(super) fn stand_in(state: &ModelState, declared: &ModelSpec) -> Option<VersionRef> {
-    let same = declared.find(&state.stable.name).filter(|_| state.stable.origin.is_null());
-    let stable = declared.versions.iter().filter(|version| version.role == Role::Stable);
-    let weighted = declared.versions.iter().filter(|version| version.weight > Weight::ZERO);
+pub(super) fn stand_in(state: &ModelState, declared: &ModelSpec, digests: &Digests) -> Option<VersionRef> {
     let mut first = None;
-    for version in same.into_iter().chain(stable.chain(weighted).cloned()) {
-        let found = as_it_is(&version);
+    for version in choices(state, declared) {
+        let digest = digests.get(&version, None).unwrap_or_else(|_| "unreadable".to_owned());
+        let found = VersionRef { name: version.name, digest, origin: Value::Null };
         if !state.latches.contains_key(&found.digest) {
             return Some(found);
         }
@@ -31,9 +29,13 @@ pub(super) fn stand_in(state: &ModelState, declared: &ModelSpec) -> Option<Versi
     first
 }
 
-fn as_it_is(version: &VersionSpec) -> VersionRef {
-    let digest = candidate::digest(version, None).unwrap_or_else(|_| "unreadable".to_owned());
-    VersionRef { name: version.name.clone(), digest, origin: Value::Null }
+/// The versions that may take that place, the best first.
+pub(super) fn choices(state: &ModelState, declared: &ModelSpec) -> Vec<VersionSpec> {
+    let is_same = |version: &&VersionSpec| state.stable.origin.is_null() && version.name == state.stable.name;
+    let same = declared.versions.iter().filter(is_same);
+    let stable = declared.versions.iter().filter(|version| version.role == Role::Stable);
+    let weighted = declared.versions.iter().filter(|version| version.weight > Weight::ZERO);
+    same.chain(stable).chain(weighted).cloned().collect()
 }
 
 /// What is to be laid over the model from its first request on, should the configuration bring it

@@ -45,7 +45,7 @@ impl Model {
             let old = self.gauges.len().saturating_sub(TRIALS);
             self.gauges.drain(..old);
         }
-        self.placed = overlay.stable().cloned();
+        self.placed = overlay.stable().cloned().or(self.placed.take());
         self.put(overlay, tools);
         abort::after("setLive");
         if let Some(looked) = self.looked {

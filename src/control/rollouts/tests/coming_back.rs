@@ -37,7 +37,9 @@ struct Process {
 impl Process {
     /// With the models of `config`, but for those in `without`.
     fn start(store: &Path, config: config::Config, without: &[&str]) -> Self {
-        let board = Switchboard::new(some(config.models, without), |_| panic!("no model is in process"));
+        let source = crate::onnx::RuntimeSource { library: Some("/nowhere/libonnxruntime.so".into()) };
+        let engines = move |spec: &EngineSpec| Arc::new(Engine::start(spec.clone(), source.clone()));
+        let board = Switchboard::new(some(config.models, without), engines);
         let board = Arc::new(board.unwrap());
         let (rollouts, deciding) = start(Setup {
             board: board.clone(),
@@ -50,7 +52,10 @@ impl Process {
             config_hash: config.hash,
             receivers: Receivers::default(),
             instance: "test".to_owned(),
-            remake: Box::new(|_, _| Err("nothing is made again".to_owned())),
+            remake: Box::new(|model, origin| {
+                let made = config::parse_version(&origin.to_string(), model, &std::env::temp_dir());
+                made.map_err(|error| error.to_string())
+            }),
             forget_pairs: Box::new(|_| {}),
             tick: TICK,
         })
@@ -353,3 +358,5 @@ fn weights_that_cannot_be_kept_are_said_not_to_last() {
     assert!(!process.set_weights(40, 60).durable);
     assert_eq!((process.weight("v1"), process.weight("v2")), (40, 60));
 }
+
+mod returning;
