@@ -10,13 +10,16 @@ use crate::rollout::version::VersionRef;
 use crate::routing::overlay::Overlay;
 use crate::routing::spec::{ModelSpec, VersionSpec};
 
+/// The digest of a version whose file cannot be read.
+pub(super) const UNREADABLE: &str = "unreadable";
+
 /// The version of the configuration that takes the place of the lost stable one: that of its name,
 /// else the one that is stable there, else one with a weight; none that is latched. Where all are, it
 /// is the first of them, for nobody else is left to answer.
 pub(super) fn stand_in(state: &ModelState, declared: &ModelSpec, digests: &Digests) -> Option<VersionRef> {
     let mut first = None;
     for version in choices(state, declared) {
-        let digest = digests.get(&version, None).unwrap_or_else(|_| "unreadable".to_owned());
+        let digest = digests.get(&version, None).unwrap_or_else(|_| UNREADABLE.to_owned());
         let found = VersionRef { name: version.name, digest, origin: Value::Null };
         if !state.latches.contains_key(&found.digest) {
             return Some(found);

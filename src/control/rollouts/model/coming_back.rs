@@ -4,7 +4,7 @@ use super::super::candidate::{self, Digests};
 use super::super::clock;
 use super::super::live::Shared;
 use super::super::spec::RolloutSpec;
-use super::super::stand_in::{choices, stand_in};
+use super::super::stand_in::{UNREADABLE, choices, stand_in};
 use super::super::tools::Tools;
 use super::{Batch, Model, Todo};
 use crate::rollout::effect::Effect;
@@ -139,6 +139,10 @@ impl Model {
         tools: &Tools,
     ) -> bool {
         let Some(stable) = stand_in(&self.state, declared, digests) else { return false };
+        if stable.digest == UNREADABLE && stable.name == self.state.stable.name {
+            // Nothing is known of it, and the next configuration is a new attempt.
+            return false;
+        }
         self.versions.extend(declared.find(&stable.name).map(|spec| (stable.name.clone(), spec)));
         if stable == self.state.stable {
             return false;

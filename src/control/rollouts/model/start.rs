@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::super::call::{CallError, CandidateCall, StartCall};
 use super::super::candidate::Digests;
 use super::super::live::Shared;
+use super::super::stand_in::UNREADABLE;
 use super::super::tools::Tools;
 use super::Model;
 use crate::base::{ModelName, Role, VersionName};
@@ -96,7 +97,7 @@ impl Model {
     fn first_stable(&mut self, declared: &ModelSpec, digests: &Digests) {
         let stable = declared.versions.iter().find(|version| version.role == Role::Stable);
         if let Some(stable) = stable.filter(|_| self.is_first()) {
-            let digest = digests.get(stable, None).unwrap_or_else(|_| "unreadable".to_owned());
+            let digest = digests.get(stable, None).unwrap_or_else(|_| UNREADABLE.to_owned());
             self.state.stable = VersionRef { name: stable.name.clone(), digest, origin: Value::Null };
         }
     }

@@ -135,3 +135,39 @@ fn weights_that_were_set_by_hand_outlive_a_reload_that_moves_the_stable_version(
         assert_eq!((process.weight("v1"), process.weight("v2")), (40, 60));
     });
 }
+
+#[test]
+fn a_stable_version_whose_file_cannot_be_read_for_a_moment_stays_known_by_what_it_was() {
+    in_store(|path| {
+        let folder = path.parent().unwrap();
+        let models = folder.display();
+        let file = |name: &str, number: u32| {
+            format!("{{name: {name}, onnx: {{repository: {models}, model: f, version: {number}}}}},")
+        };
+        let at = |number: u32, rollout: &str| {
+            unloaded(config(&(file("v1", number) + &file("v3", 3) + &version("v2", 2, "")), rollout))
+        };
+        for number in [1, 3] {
+            std::fs::create_dir_all(folder.join(format!("f/{number}"))).unwrap();
+            std::fs::write(folder.join(format!("f/{number}/model.onnx")), number.to_string()).unwrap();
+        }
+        let process = Process::start(path, two(1, ""), &[]);
+        let digest = || {
+            let reader = rusqlite::Connection::open(path).unwrap();
+            let kept: String =
+                reader.query_row("SELECT roles FROM roles WHERE model = 'm'", [], |row| row.get(0)).unwrap();
+            let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
+            kept["state"]["stable"]["digest"].as_str().unwrap().to_owned()
+        };
+        process.reload(at(1, GATE), &[]);
+        until("the first file", || digest().starts_with("sha256:"));
+        let first = digest();
+        // Nothing is there. What is read beside it starts a rollout.
+        process.reload(at(2, &format!("candidate: v3, autoStart: true, {GATE}")), &[]);
+        let is_started = |process: &Process| {
+            process.rollouts.views()["m"].rollout.as_ref().is_some_and(|rollout| rollout.candidate == "v3")
+        };
+        until("the rollout", || is_started(&process));
+        assert_eq!(digest(), first);
+    });
+}
