@@ -1,5 +1,6 @@
 //! The rollouts of the soak: candidates that differ, fail, or are called off, one after the other.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ enum Fate {
 
 /// How long a rollout may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// So many rolled-back builds stay latched. A model takes 256, and the soak makes more.
+const LATCHED: usize = 100;
 const WELL: u8 = 0;
 const WRONG: u8 = 1;
 const BROKEN: u8 = 2;
@@ -61,18 +64,31 @@ impl Candidate {
     /// Rollouts of it until the clients stop.
     pub fn roll_out(&self, counts: &Counts, sidecar: &Sidecar, seed: u64) {
         let mut random = fastrand::Rng::with_seed(seed);
-        let mut n = 0;
+        let (mut n, mut latched) = (0, VecDeque::new());
         while !counts.stopped() {
             n += 1;
             let fate = [Fate::Differs, Fate::Fails, Fate::CalledOff][random.usize(..3)];
             match self.once(counts, sidecar, n, fate) {
-                Ok(()) => drop(counts.swaps.fetch_add(1, Relaxed)),
+                Ok(digest) => {
+                    counts.swaps.fetch_add(1, Relaxed);
+                    latched.extend(digest);
+                }
                 Err(why) => counts.report(format!("rollout {n}, {fate:?}: {why}")),
+            }
+            if latched.len() > LATCHED
+                && let Some(digest) = latched.pop_front()
+            {
+                let path = format!("/api/v1/models/r/latches/{digest}/clear");
+                let answer = sidecar.ask_admin("POST", &path, "{}");
+                if answer.status != 200 && !counts.stopped() {
+                    counts.report(format!("{digest} is not cleared: {answer:?}"));
+                }
             }
         }
     }
 
-    fn once(&self, counts: &Counts, sidecar: &Sidecar, n: u64, fate: Fate) -> Result<(), String> {
+    /// One rollout to its end: the digest that it left latched.
+    fn once(&self, counts: &Counts, sidecar: &Sidecar, n: u64, fate: Fate) -> Result<Option<String>, String> {
         self.behaviour.store(if fate == Fate::Differs { WRONG } else { WELL }, Relaxed);
         let candidate =
             json!({"name": "v2", "upstream": {"url": self.server.url()}, "digest": format!("build:{n}")});
@@ -107,7 +123,8 @@ impl Candidate {
         let ended = until("the end", &|rollout| rollout["ended"] == true)?;
         let phase = if fate == Fate::CalledOff { "Aborted" } else { "RolledBack" };
         match ended["phase"] == phase || counts.stopped() {
-            true => Ok(()),
+            true if ended["phase"] == "RolledBack" => Ok(ended["digest"].as_str().map(str::to_owned)),
+            true => Ok(None),
             false => Err(format!("it ended otherwise: {ended:#}")),
         }
     }
