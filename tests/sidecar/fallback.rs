@@ -151,7 +151,7 @@ fn nobody_is_asked_instead_once_the_total_time_is_over() {
             "listeners: [{{name: main, address: 127.0.0.1:0, allowPin: true}}]\n{}",
             config(&stable.url(), &canary, ON)
         )
-        .replace("timeouts: {response: 400ms}", "timeouts: {response: 1h, total: 300ms}"),
+        .replace("timeouts: {response: 400ms}", "timeouts: {response: 1h, total: 2s}"),
     );
     // A connection to stable lies ready.
     let pinned = RawClient::connect(sidecar.main()).post("/x", "x-switchback-version: v1\r\n", b"end!");

@@ -232,10 +232,10 @@ fn a_deadline_that_passes_is_answered_and_the_upstream_let_go() {
         // Where no message has come, it is the client who is late.
         for (message, error) in [(&MESSAGE[..], "deadline_exceeded"), (&MESSAGE[..4], "request_timeout")] {
             let (up, body) = streamed();
-            let asked = tokio::task::spawn_local(client.begin(with_timeout(call(body), "200m")).await);
+            let asked = tokio::task::spawn_local(client.begin(with_timeout(call(body), "1S")).await);
             assert!(up.data(message).await);
             let mut seen = calls.recv().await.unwrap();
-            assert_eq!(seen.head.headers["grpc-timeout"], "200m");
+            assert_eq!(seen.head.headers["grpc-timeout"], "1S");
             let response = asked.await.unwrap().unwrap();
             assert_eq!((response.status().as_u16(), status(response.headers())), (200, "4"));
             assert_eq!(response.headers()["x-switchback-error"], error);
@@ -254,12 +254,12 @@ fn a_conversation_rests_only_where_neither_side_says_anything() {
     run(async {
         let (url, mut calls) = upstream().await;
         let sidecar =
-            Sidecar::start(&one_version(&url, "").replace("versions:", "timeouts: {idle: 1s}, versions:"));
+            Sidecar::start(&one_version(&url, "").replace("versions:", "timeouts: {idle: 3s}, versions:"));
         let mut client = Stream::two(sidecar.main()).await;
         let (up, mut response, mut seen, down) = open(&mut client, &mut calls).await;
         for (says, hears) in [(&down, response.body_mut()), (&up, &mut seen)] {
-            for _ in 0..30 {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+            for _ in 0..35 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
                 assert!(says.data(&MESSAGE[..]).await);
                 hears.frame().await.unwrap().unwrap();
             }
