@@ -242,7 +242,7 @@ async fn an_answer_of_a_conversation_may_rest_while_its_request_goes_on() {
             () = request => unreachable!("it has no end"),
         }
     };
-    assert_eq!(ended(0, false).await, (FaultKind::RequestTimeout, 10));
+    assert_eq!(ended(5, false).await, (FaultKind::RequestTimeout, 15));
     assert_eq!(ended(30, false).await, (FaultKind::RequestTimeout, 40));
     assert_eq!(ended(30, true).await, (FaultKind::IdleTimeout, 40));
 }
