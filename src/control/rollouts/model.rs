@@ -68,7 +68,8 @@ pub(super) struct Model {
     /// When the look began that is being worked on.
     looked: Option<Instant>,
     todo: VecDeque<Todo>,
-    /// Starts that wait until what was decided before them is written.
+    /// Starts that wait until what was decided before them is written: no more than the admin API has
+    /// threads, for each waits on one.
     held: VecDeque<Held>,
     /// Answers that go out once the view shows what they say.
     answers: Vec<(Reply, Done)>,
